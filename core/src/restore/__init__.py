@@ -1,0 +1,47 @@
+"""restore: learned restoration of images and video, with papers as plugins.
+
+The names a plugin needs are here. Importing this package imports no torch.
+"""
+
+from restore.component import Component
+from restore.contracts import (
+    Dataset,
+    Degradation,
+    Halo,
+    LinearOperator,
+    Loss,
+    Metric,
+    Model,
+    Pair,
+    Prediction,
+    Pruner,
+    Schedule,
+    Step,
+    Traits,
+)
+from restore.errors import MediaError, RequestError, RestoreError
+from restore.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Component",
+    "Dataset",
+    "Degradation",
+    "Halo",
+    "LinearOperator",
+    "Loss",
+    "MediaError",
+    "Metric",
+    "Model",
+    "Pair",
+    "Prediction",
+    "Pruner",
+    "RequestError",
+    "RestoreError",
+    "Schedule",
+    "Step",
+    "Traits",
+    "__version__",
+    "hookimpl",
+]

@@ -1,0 +1,159 @@
+"""A component and its parameters to an object. The factory's own signature is the schema."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from pathlib import Path
+from typing import Any, Callable, Mapping
+
+import attrs
+
+from restore import contracts
+from restore.convert import convert, describe_type
+from restore.errors import RequestError, RestoreError
+from restore.plugins import Registered, Registry, nearest
+from restore.recipe import Place, Use
+
+# A parameter typed as one of these takes a nested table with its own `use`.
+CONTRACTS: dict[Any, str] = {
+    contracts.Model: "model",
+    contracts.Degradation: "degradation",
+    contracts.LinearOperator: "degradation",
+    contracts.Loss: "loss",
+    contracts.Schedule: "schedule",
+    contracts.Pruner: "pruner",
+    contracts.Dataset: "dataset",
+    contracts.Metric: "metric",
+}
+
+
+@attrs.frozen
+class Parameter:
+    """One parameter of a factory: its name, type hint, and default (``attrs.NOTHING`` where it must be given)."""
+
+    name: str
+    annotation: Any
+    default: Any = attrs.NOTHING
+
+    @property
+    def required(self) -> bool:
+        """Whether a recipe must give it."""
+        return self.default is attrs.NOTHING
+
+    @property
+    def type_name(self) -> str:
+        """Its type as a person writes it."""
+        return describe_type(self.annotation)
+
+
+def import_factory(registered: Registered) -> Callable[..., Any]:
+    """The object that a component's import path names.
+
+    Raises:
+        RestoreError: the import fails; the message names plugin, component and cause.
+    """
+    module_name, _, attribute = registered.component.factory.partition(":")
+    try:
+        target: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            target = getattr(target, part)
+    except Exception as error:
+        raise RestoreError(
+            f"plugin {registered.plugin!r} cannot provide {registered.kind} {registered.component.name!r}: "
+            f"{registered.component.factory} failed with {type(error).__name__}: {error}"
+        ) from error
+    if not callable(target):
+        raise RestoreError(f"{registered.name}: {registered.component.factory} is not a class or function")
+    return target  # type: ignore[no-any-return]
+
+
+def schema(factory: Callable[..., Any], skip: tuple[str, ...] = ()) -> dict[str, Parameter]:
+    """The parameters of a factory, from its signature and type hints; ``skip`` leaves out what the caller provides."""
+    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
+    hints = typing.get_type_hints(function, include_extras=True)
+    found = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or name in skip:
+            continue
+        default = attrs.NOTHING if parameter.default is parameter.empty else parameter.default
+        found[name] = Parameter(name, hints.get(name, Any), default)
+    return found
+
+
+def asset_path(location: str) -> Path:
+    """The file that ``"package:folder/file"`` names.
+
+    Raises:
+        RestoreError: the package is not installed or the file is not in it.
+    """
+    from importlib.resources import files
+
+    package, _, inside = location.partition(":")
+    try:
+        path = Path(str(files(package).joinpath(inside)))
+    except ModuleNotFoundError as error:
+        raise RestoreError(f"{location}: {error}") from None
+    if not path.is_file():
+        raise RestoreError(f"{location} is missing from the installed package")
+    return path
+
+
+@attrs.frozen
+class Builder:
+    """Makes objects out of recipe tables."""
+
+    registry: Registry
+
+    def build(self, kind: str, use: Use, **provided: Any) -> Any:
+        """The object that ``use`` describes.
+
+        Args:
+            kind: ``model``, ``degradation``, ...
+            use: the component and its parameters.
+            provided: values of parameters that the caller gives, and recipes may not.
+
+        Raises:
+            RequestError: unknown component, unknown, missing or mistyped parameter, with file, line and key.
+            RestoreError: the component cannot be imported.
+        """
+        try:
+            registered = self.registry.find(kind, use.use)
+        except RequestError as error:
+            raise use.place.child("use").error(str(error)) from None
+        factory = import_factory(registered)
+        return self.call(factory, registered.name, use.parameters, use.place, **provided)
+
+    def call(
+        self, factory: Callable[..., Any], name: str, values: Mapping[str, Any], place: Place, **provided: Any
+    ) -> Any:
+        """``factory`` with parameters from a table, checked against its signature. ``name`` is for errors."""
+        known = schema(factory, tuple(provided))
+        for key in values:
+            if key not in known:
+                hint = nearest(key, known) or f"; it takes: {', '.join(known) or 'nothing'}"
+                raise place.child(key).error(f"{name} has no parameter {key!r}{hint}")
+        arguments = dict(provided)
+        for key, parameter in known.items():
+            if key in values:
+                arguments[key] = convert(values[key], parameter.annotation, place.child(key), self.special)
+            elif parameter.required:
+                raise place.error(f"{name} needs {key!r} ({parameter.type_name})")
+        try:
+            return factory(**arguments)
+        except RestoreError as error:
+            raise type(error)(f"{place.document.where(place.key)}: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise place.error(f"{name}: {error}") from error
+
+    def special(self, value: Any, annotation: Any, place: Any) -> Any:
+        """Makes a nested component where the type hint is a contract; ``NotImplemented`` elsewhere."""
+        kind = CONTRACTS.get(annotation) if isinstance(annotation, type) else None
+        if kind is None:
+            return NotImplemented
+        if isinstance(value, str):
+            return self.build(kind, Use(value, {}, place))
+        if isinstance(value, dict) and isinstance(value.get("use"), str):
+            return self.build(kind, Use(value["use"], {k: v for k, v in value.items() if k != "use"}, place))
+        raise place.error(f'needs a {kind}: a table with use = "component"')

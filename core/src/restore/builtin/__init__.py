@@ -1,0 +1,1 @@
+"""The core's own plugin, through the same hooks as anyone's."""

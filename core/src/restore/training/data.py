@@ -1,0 +1,65 @@
+"""The order of training samples: a pure function of the seed, so that a resumed run sees what an unbroken one would."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from restore.contracts import Dataset
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A CPU generator whose stream depends on every one of the numbers."""
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        # splitmix64: neighbouring seeds give unrelated streams.
+        state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return torch.Generator().manual_seed(state & 0x7FFFFFFFFFFFFFFF)
+
+
+class Samples(TorchDataset[Tensor]):
+    """Sample number ``k`` of a run: which clip, and every random choice in it, follow from the seed and ``k``.
+
+    Args:
+        dataset: clean clips; those with ``sample(index, generator)`` cut and augment at random.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+
+    def __getitem__(self, k: int) -> Tensor:
+        epoch, position = divmod(k, len(self.dataset))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, torch.randperm(len(self.dataset), generator=seeded(self.seed, 1, epoch))
+        index = int(self._order[position])
+        if hasattr(self.dataset, "sample"):
+            sample = self.dataset.sample(index, seeded(self.seed, 2, k))
+            assert isinstance(sample, Tensor)
+            return sample
+        return self.dataset[index]
+
+
+class _Span(Sampler[int]):
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.stop))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def batches(dataset: Dataset, seed: int, batch: int, start: int, stop: int, workers: int = 0) -> DataLoader[Tensor]:
+    """Batches ``start`` to ``stop`` of a run, ``(batch, T, C, H, W)`` each."""
+    samples = Samples(dataset, seed)
+    span = _Span(start * batch, stop * batch)
+    return DataLoader(samples, batch_size=batch, sampler=span, num_workers=workers, persistent_workers=workers > 0)

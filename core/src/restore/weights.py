@@ -1,0 +1,152 @@
+"""Weights: safetensors with provenance, found by name or path, loaded without running anybody's code."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any, Mapping
+
+import attrs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from restore.build import asset_path
+from restore.errors import RequestError
+from restore.plugins import Registry, nearest
+
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+
+
+@attrs.frozen
+class Weights:
+    """Tensors by parameter name, what the file says of itself, and where it lies."""
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+    path: Path
+
+
+def find(name: str, registry: Registry) -> Path:
+    """The file of a weights name (``srsenet-x2``, ``srsenet:srsenet-x2``) or path.
+
+    Raises:
+        RequestError: no such file and no such name; the message lists what is installed.
+    """
+    path = Path(name).expanduser()
+    if path.suffix in _SUFFIXES or os.sep in name:
+        if not path.is_file():
+            raise RequestError(f"weights file {name} does not exist")
+        return path
+    known: dict[str, str] = {}
+    for model in registry.of_kind("model"):
+        for key, location in model.component.weights.items():
+            known[f"{model.plugin}:{key}"] = location
+    found = [location for key, location in known.items() if name in (key, key.partition(":")[2])]
+    if len(found) == 1:
+        return asset_path(found[0])
+    names = ", ".join(sorted(known)) or "none"
+    if found:
+        raise RequestError(f"weights {name!r} are ambiguous: say one of {names}")
+    raise RequestError(
+        f"no weights named {name!r} are installed{nearest(name, [k.partition(':')[2] for k in known])} "
+        f"(installed: {names}). Give a path, or train them with `restore train`"
+    )
+
+
+def read(path: Path) -> Weights:
+    """The tensors of a safetensors file, or of a torch file that holds nothing but tensors.
+
+    Raises:
+        RequestError: damaged, or a pickle that wants to run code, or no tensors in it.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                return Weights({k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}, path)
+        except (SafetensorError, OSError) as error:
+            raise RequestError(f"weights {path} cannot be read: {error}") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise RequestError(
+            f"weights {path} hold more than tensors and would run code when loaded; refused. "
+            "Ask their author for safetensors"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise RequestError(f"weights {path} cannot be read: {str(error).splitlines()[0] if str(error) else error}") from None
+    for key in ("params_ema", "params", "state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise RequestError(f"weights {path} hold no tensors by name")
+    return Weights(tensors, {}, path)
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = ()) -> list[str]:
+    """Copy weights into a model, all of them or an error.
+
+    Args:
+        model: takes them in place, in its own dtype.
+        weights: from :func:`read`.
+        exclude: ``fnmatch`` patterns of the model's names that keep their values; whatever the file says of them is left.
+
+    Returns:
+        the names that were left out.
+
+    Raises:
+        RequestError: names or shapes differ: these are another architecture's weights.
+    """
+    own = dict(model.state_dict(keep_vars=True))
+    skipped = [n for n in own if any(fnmatch.fnmatchcase(n, p) for p in exclude)]
+    for pattern in exclude:
+        if not fnmatch.filter(list(own), pattern):
+            raise RequestError(f"exclude pattern {pattern!r} matches no parameter of {type(model).__name__}")
+    wanted = {n: v for n, v in own.items() if n not in skipped}
+    offered = {n: v for n, v in weights.tensors.items() if n not in skipped}
+    missing, extra = sorted(wanted.keys() - offered.keys()), sorted(offered.keys() - wanted.keys())
+    wrong = [n for n in sorted(wanted.keys() & offered.keys()) if wanted[n].shape != offered[n].shape]
+    if missing or extra or wrong:
+        parts = []
+        if wrong:
+            name = wrong[0]
+            parts.append(f"{name} is {tuple(offered[name].shape)}, the model's is {tuple(wanted[name].shape)}")
+        if missing:
+            parts.append(f"lacks {_list(missing)}")
+        if extra:
+            parts.append(f"has {_list(extra)} that the model lacks")
+        made_for = weights.metadata.get("component")
+        origin = f" (made for {made_for} {weights.metadata.get('parameters', '')})" if made_for else ""
+        raise RequestError(f"weights {weights.path} do not fit this {type(model).__name__}{origin}: {'; '.join(parts)}")
+    with torch.no_grad():
+        for name, value in wanted.items():
+            value.copy_(offered[name])
+    return skipped
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], half: bool = False) -> None:
+    """Write safetensors beside the final name, then rename.
+
+    Args:
+        path: final name.
+        tensors: any dtype; made contiguous.
+        metadata: provenance; values that are not text are written as JSON.
+        half: store floating-point tensors as float16.
+    """
+    plain = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    if half:
+        plain = {k: v.half() if v.is_floating_point() else v for k, v in plain.items()}
+    text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
+    part = path.with_name(f".{path.name}.part")
+    save_file(plain, str(part), metadata=text)
+    os.replace(part, path)

@@ -1,0 +1,1 @@
+"""The parts of the renderer of the built-in sample: noise, shapes, materials, scene, tracer and film."""
