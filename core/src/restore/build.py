@@ -12,9 +12,10 @@ import attrs
 
 from restore import contracts
 from restore.convert import convert, describe_type
+from restore.document import Place
 from restore.errors import RequestError, RestoreError
 from restore.plugins import Registered, Registry, nearest
-from restore.recipe import Place, Use
+from restore.recipe import Use
 
 # A parameter typed as one of these takes a nested table with its own `use`.
 CONTRACTS: dict[Any, str] = {
@@ -69,10 +70,28 @@ def import_factory(registered: Registered) -> Callable[..., Any]:
     return target  # type: ignore[no-any-return]
 
 
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        if isinstance(factory, type) and attrs.has(factory):
+            # attrs writes __init__ where the module's names cannot be seen; the fields know their types.
+            attrs.resolve_types(factory)
+            return {f.alias or f.name: f.type for f in attrs.fields(factory)}
+        function = factory.__init__ if inspect.isclass(factory) else factory
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        name = f"{factory.__module__}.{factory.__qualname__}"
+        raise RestoreError(
+            f"the type hints of {name} cannot be read: {error}; import what they name at run time"
+        ) from error
+
+
 def schema(factory: Callable[..., Any], skip: tuple[str, ...] = ()) -> dict[str, Parameter]:
-    """The parameters of a factory, from its signature and type hints; ``skip`` leaves out what the caller provides."""
-    function = factory.__init__ if inspect.isclass(factory) else factory  # type: ignore[misc]
-    hints = typing.get_type_hints(function, include_extras=True)
+    """The parameters of a factory, from its signature and type hints; ``skip`` leaves out what the caller provides.
+
+    Raises:
+        RestoreError: a type hint names something that its module does not hold.
+    """
+    hints = _hints(factory)
     found = {}
     for name, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or name in skip:
@@ -141,9 +160,8 @@ class Builder:
             elif parameter.required:
                 raise place.error(f"{name} needs {key!r} ({parameter.type_name})")
         try:
-            return factory(**arguments)
-        except RestoreError as error:
-            raise type(error)(f"{place.document.where(place.key)}: {error}") from error
+            with place.locate():
+                return factory(**arguments)
         except (ValueError, TypeError) as error:
             raise place.error(f"{name}: {error}") from error
 

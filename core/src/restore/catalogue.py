@@ -1,13 +1,13 @@
-"""Recipes by name: from a file, an installed plugin, or a plugin's default."""
+"""Components and recipes by name: from a file, an installed plugin, or a plugin's default."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from restore.build import asset_path
+from restore.document import Document, load
 from restore.errors import RequestError
-from restore.plugins import Registry
-from restore.recipe import Document, load
+from restore.plugins import Registered, Registry, nearest
 
 
 def recipe_document(
@@ -35,3 +35,25 @@ def recipe_document(
         return load(path, overrides)
     registered = registry.find("recipe", recipe)
     return load(asset_path(registered.component.factory), overrides, registered.name)
+
+
+def matching(registry: Registry, name: str | None = None) -> list[Registered]:
+    """Components of every kind, or those that ``plugin:component`` or ``component`` names; by name.
+
+    Raises:
+        RequestError: nothing has that name.
+    """
+    every = sorted(registry.components, key=lambda c: (c.name, c.kind))
+    if name is None:
+        return every
+    plugin, colon, _ = name.partition(":")
+    if colon:
+        registry.plugin(plugin)
+    found = [c for c in every if name in (c.name, c.component.name)]
+    if not found:
+        known = [n for c in every for n in (c.name, c.component.name)]
+        hint = nearest(name, known) or "; `restore components` and `restore recipes` list what is"
+        raise RequestError(
+            f"no component or recipe {name!r} is installed{hint}"
+        )
+    return found

@@ -56,7 +56,7 @@ def _number(value: Any, place: Place) -> float:
         try:
             return float(Fraction(value.replace(" ", ""))) if "/" in value else float(value)
         except (ValueError, ZeroDivisionError):
-            raise place.error(f"{value!r} is not a number (a fraction such as \"25/255\" is fine)") from None
+            raise place.error(f'{value!r} is not a number (a fraction such as "25/255" is fine)') from None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise place.error(f"needs a number, got {value!r}")
     return float(value)
@@ -78,7 +78,8 @@ def _plain(value: Any, annotation: Any, place: Place) -> Any:
     return value
 
 
-def _union(value: Any, args: tuple[Any, ...], place: Place, special: Special | None) -> Any:
+def _union(value: Any, annotation: Any, place: Place, special: Special | None) -> Any:
+    args = get_args(annotation)
     if value is None and type(None) in args:
         return None
     problems: list[RequestError] = []
@@ -90,7 +91,7 @@ def _union(value: Any, args: tuple[Any, ...], place: Place, special: Special | N
             problems.append(problem)
     if isinstance(value, dict) and problems:
         raise problems[0]
-    raise place.error(f"needs {describe_type(Union[args])}, got {value!r}")
+    raise place.error(f"needs {describe_type(annotation)}, got {value!r}")
 
 
 def _sequence(value: Any, origin: Any, args: tuple[Any, ...], place: Place, special: Special | None) -> Any:
@@ -112,8 +113,8 @@ def convert(value: Any, annotation: Any, place: Place, special: Special | None =
         value: what the TOML said.
         annotation: a resolved type hint.
         place: for errors.
-        special: called first with (value, annotation, place); anything but ``NotImplemented`` is the answer. The builder
-            makes nested components with it.
+        special: called first with (value, annotation, place); anything but ``NotImplemented`` is the answer. The
+            builder makes nested components with it.
 
     Raises:
         RequestError: naming file, line and key.
@@ -133,7 +134,7 @@ def convert(value: Any, annotation: Any, place: Place, special: Special | None =
         hint = nearest(value, [a for a in args if isinstance(a, str)]) if isinstance(value, str) else ""
         raise place.error(f"must be {describe_type(annotation)}, got {value!r}{hint}")
     if origin in (Union, types.UnionType):
-        return _union(value, args, place, special)
+        return _union(value, annotation, place, special)
     name = getattr(origin or annotation, "__name__", "")
     if name in ("list", "tuple", "Sequence", "Iterable"):
         return _sequence(value, origin or annotation, args, place, special)

@@ -31,8 +31,9 @@ class PluginInfo:
     Attributes:
         name: the entry point's name, which is what ``--plugin`` takes.
         distribution, version: of the package that brings it; empty when unknown.
-        status: ``ok``; ``broken``, it raised; ``conflict``, two distributions claim the name; ``newer``, it needs a newer
-            core; ``disabled`` by an environment variable; ``missing``, ``RESTORE_PLUGINS`` names it and nobody has it.
+        status: ``ok``; ``broken``, it raised; ``conflict``, two distributions claim the name; ``newer``, it needs a
+            newer core; ``disabled`` by an environment variable; ``missing``, an environment variable names it and nobody
+            has it.
         cause: one line, empty when all is well.
         components: how many it registers.
         traceback: of whatever it raised.
@@ -82,7 +83,9 @@ class Registry:
             if info.name == name:
                 if info.status == "ok":
                     return info
-                raise RequestError(f"plugin {name!r} cannot be used ({info.status}): {info.cause}. See `restore doctor`.")
+                raise RequestError(
+                    f"plugin {name!r} cannot be used ({info.status}): {info.cause}. See `restore doctor`."
+                )
         known = [p.name for p in self.plugins if p.status == "ok"]
         raise RequestError(f"no plugin {name!r} is installed{nearest(name, known)}. See `restore plugins`.")
 
@@ -149,7 +152,8 @@ def _collect(manager: pluggy.PluginManager, module: ModuleType, plugin: str) -> 
         for implementation in caller.get_hookimpls():
             if implementation.plugin is not module:
                 continue
-            for component in implementation.function():
+            returned: Iterable[object] = implementation.function()  # type: ignore[assignment]
+            for component in returned:
                 if not isinstance(component, Component):
                     raise TypeError(f"{caller.name} returned {component!r}, which is not a Component")
                 if (kind, component.name) in found:
@@ -170,7 +174,9 @@ def _load_one(manager: pluggy.PluginManager, entry: EntryPoint) -> tuple[PluginI
     except BaseException as error:
         # SystemExit too: a plugin that calls exit() while it is imported must not end the program.
         if os.environ.get("RESTORE_STRICT") == "1":
-            raise
+            if isinstance(error, Exception):
+                raise
+            raise RestoreError(f"plugin {entry.name!r} is broken: {type(error).__name__}: {error}") from error
         if module is not None and manager.is_registered(module):
             manager.unregister(module)
         lines = str(error).strip().splitlines()

@@ -63,6 +63,8 @@ class Progress:
         """Units a second since the start."""
         return (self.done - self._base) / max(1e-9, time.monotonic() - self._start)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()

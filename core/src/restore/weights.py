@@ -67,7 +67,7 @@ def read(path: Path) -> Weights:
     if path.suffix == ".safetensors":
         try:
             with safe_open(str(path), framework="pt") as file:
-                return Weights({k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}, path)
+                return Weights({k: file.get_tensor(k) for k in list(file.keys())}, file.metadata() or {}, path)
         except (SafetensorError, OSError) as error:
             raise RequestError(f"weights {path} cannot be read: {error}") from None
     try:
@@ -78,7 +78,9 @@ def read(path: Path) -> Weights:
             "Ask their author for safetensors"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise RequestError(f"weights {path} cannot be read: {str(error).splitlines()[0] if str(error) else error}") from None
+        raise RequestError(
+            f"weights {path} cannot be read: {str(error).splitlines()[0] if str(error) else error}"
+        ) from None
     for key in ("params_ema", "params", "state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -99,7 +101,7 @@ def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = ())
     Args:
         model: takes them in place, in its own dtype.
         weights: from :func:`read`.
-        exclude: ``fnmatch`` patterns of the model's names that keep their values; whatever the file says of them is left.
+        exclude: ``fnmatch`` patterns of the model's names that keep their values, whatever the file says of them.
 
     Returns:
         the names that were left out.

@@ -12,7 +12,9 @@ _HERE = "restore.builtin"
 def restore_models() -> list[Component]:
     """The baselines."""
     return [
-        Component("bicubic", f"{_HERE}.models.bicubic:BicubicUpscale", "MATLAB-compatible bicubic up-scaling, a baseline"),
+        Component(
+            "bicubic", f"{_HERE}.models.bicubic:BicubicUpscale", "MATLAB-compatible bicubic up-scaling, a baseline"
+        ),
         Component("identity", f"{_HERE}.models.bicubic:Identity", "gives back what it gets"),
     ]
 
@@ -21,7 +23,9 @@ def restore_models() -> list[Component]:
 def restore_degradations() -> list[Component]:
     """What spoils clean clips."""
     return [
-        Component("bicubic", f"{_HERE}.degradations.bicubic:Bicubic", "MATLAB-compatible antialiased down-scaling (BI)"),
+        Component(
+            "bicubic", f"{_HERE}.degradations.bicubic:Bicubic", "MATLAB-compatible antialiased down-scaling (BI)"
+        ),
     ]
 
 

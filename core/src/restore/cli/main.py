@@ -1,4 +1,4 @@
-"""The command ``restore``. Commands are imported when they are called, so that ``--help`` runs no plugin and no torch."""
+"""The command ``restore``. A command is imported when it is called: ``--help`` runs no plugin and no torch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"restore.cli.{cmd_name}"), "command")
+        command = importlib.import_module(f"restore.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -65,13 +65,15 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        code = cli.main(args=arguments, prog_name="restore", standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="restore", standalone_mode=False, obj=debug)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         print("restore: stopped", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
-        error.show(sys.stderr)
+        # click's own form begins with three lines of usage; what was wrong comes first here.
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "restore"
+        print(f"restore: {error.format_message()}\nSee `{where} --help`.", file=sys.stderr)
         sys.exit(2)
     except RestoreError as error:
         if debug:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +19,7 @@ from restore.cli.options import as_json, overrides, print_json
 def command(recipe: str, output: Path | None, resume: bool, overrides: tuple[str, ...], json_: bool) -> None:
     """Train the model of RECIPE, a TOML file or the name of an installed recipe.
 
-    The run directory holds the resolved recipe, environment, metrics, curves, checkpoints and the weights as safetensors.
+    The run directory holds the resolved recipe, environment, metrics, curves, checkpoints and the weights.
     """
     from restore.build import Builder
     from restore.catalogue import recipe_document
@@ -46,7 +47,7 @@ def command(recipe: str, output: Path | None, resume: bool, overrides: tuple[str
     say(f"{parts.component}, {count:,} parameters, {parts.settings.iterations} iterations into {output}")
     trainer.fit()
     history = directory.history()
-    final = next((h for h in reversed(history) if "psnr" in h), {})
+    final: dict[str, Any] = next((h for h in reversed(history) if "psnr" in h), {})
     result = {
         "output": str(output),
         "weights": str(directory.weights("final")),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Callable
 
 import attrs
 import torch
 from torch import Tensor
 
-from restore.contracts import Dataset, Degradation, Model, Pair, Prediction
-from restore.errors import RestoreError
+from restore.contracts import Dataset, Degradation, Model, Pair, Prediction, Traits
+from restore.errors import RequestError, RestoreError
 from restore.evaluation.protocols import Protocol
 
 
@@ -52,53 +52,89 @@ def _exact(clean: Tensor) -> Tensor:
 def evaluate(
     model: Model,
     dataset: Dataset,
-    degradation: Degradation,
+    degradation: Degradation | None,
     protocol: Protocol,
     *,
     device: torch.device | str = "cpu",
     observed: Dataset | None = None,
+    on_result: Callable[[dict[str, Any]], None] | None = None,
 ) -> Report:
     """Degrade, restore and score every image of a dataset.
 
     Args:
         model: an ``nn.Module`` in evaluation mode on ``device``.
         dataset: clean clips ``(1, C, H, W)`` in [0, 1]; C = 1 for grey images.
-        degradation: what the model undoes.
+        degradation: what the model undoes; not needed where ``observed`` is given.
         protocol: how it is scored.
         device: where the model lies.
         observed: the degraded side from elsewhere, in the dataset's order, instead of the degradation.
+        on_result: called with the entry of each image as soon as it is there.
 
     Returns:
         the report; scores are those of the protocol.
 
     Raises:
+        RequestError: neither degradation nor observed images, or their scale is not the model's, or an image is too
+            small to be scored.
         RestoreError: the model's answer has another size than the reference, or values that are not finite.
     """
-    traits = model.traits
-    border = traits.scale if traits.scale > 1 else 0
+    border = model.traits.scale if model.traits.scale > 1 else 0
     results = []
+    for index in range(len(dataset)):
+        name = dataset.name(index) if hasattr(dataset, "name") else str(index)
+        clean = _exact(dataset[index]).unsqueeze(0)
+        given = None if observed is None else _exact(observed[index]).unsqueeze(0)
+        pair = _pair(clean, given, degradation, protocol, model.traits, name)
+        result = {"name": name, **_measure(model, pair, protocol, clean.shape[-3] == 1, border, device, name)}
+        results.append(result)
+        if on_result is not None:
+            on_result(result)
+    return Report(protocol.describe(border), results)
+
+
+def _pair(
+    clean: Tensor, given: Tensor | None, degradation: Degradation | None, protocol: Protocol, traits: Traits, name: str
+) -> Pair:
+    if given is not None:
+        pair = Pair(protocol.planes(given, traits), protocol.reference(clean, traits))
+        source = "the observed image is"
+    elif degradation is not None:
+        pair = protocol.pair(clean, degradation, traits)
+        source = "the degradation makes"
+    else:
+        raise RequestError("evaluation needs a degradation or observed images")
+    height, width = pair.observed.shape[-2:]
+    wanted = pair.target.shape[-2:]
+    if pair.observed.shape[-3] != pair.target.shape[-3]:
+        raise RequestError(f"{name}: one of the two images is grey and the other is not")
+    if (height * traits.scale, width * traits.scale) != tuple(wanted):
+        raise RequestError(
+            f"{name}: {source} {width}x{height} for a reference of {wanted[1]}x{wanted[0]}, "
+            f"but the model enlarges by {traits.scale}; give both the same scale"
+        )
+    return pair
+
+
+def _measure(
+    model: Model, pair: Pair, protocol: Protocol, grey: bool, border: int, device: torch.device | str, name: str
+) -> dict[str, float]:
     seconds = 0.0
 
     def run(clip: Tensor) -> Tensor:
         nonlocal seconds
         start = time.perf_counter()
         out = restored(model(clip.to(device=device, dtype=torch.float32))).cpu().double()
-        seconds = time.perf_counter() - start
+        seconds += time.perf_counter() - start
         return out
 
-    for index in range(len(dataset)):
-        clean = _exact(dataset[index]).unsqueeze(0)
-        name = dataset.name(index) if hasattr(dataset, "name") else str(index)
-        grey = clean.shape[-3] == 1
-        pair = protocol.pair(clean, degradation, traits)
-        if observed is not None:
-            given = protocol.planes(_exact(observed[index]).unsqueeze(0), traits)
-            pair = Pair(given, pair.target)
-        out = protocol.restore(pair.observed, run, traits)
-        if out.shape != pair.target.shape:
-            sizes = f"{tuple(out.shape[-2:])} against {tuple(pair.target.shape[-2:])}"
-            raise RestoreError(f"{name}: the restored image and the reference differ in size: {sizes} (height, width)")
-        if not torch.isfinite(out).all():
-            raise RestoreError(f"{name}: the model's output holds values that are not finite")
-        results.append({"name": name, **protocol.score(out, pair.target, grey, border), "seconds": seconds})
-    return Report(protocol.describe(border), results)
+    out = protocol.restore(pair.observed, run, model.traits)
+    if out.shape != pair.target.shape:
+        sizes = f"{tuple(out.shape[-2:])} against {tuple(pair.target.shape[-2:])}"
+        raise RestoreError(f"{name}: the restored image and the reference differ in size: {sizes} (height, width)")
+    if not torch.isfinite(out).all():
+        raise RestoreError(f"{name}: the model's output holds values that are not finite")
+    try:
+        scores = protocol.score(out, pair.target, grey, border)
+    except ValueError as error:
+        raise RequestError(f"{name} cannot be scored: {error}") from error
+    return {**scores, "seconds": seconds}

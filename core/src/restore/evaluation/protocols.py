@@ -25,8 +25,8 @@ class Protocol:
     Attributes:
         name: as recipes and tables call it.
         summary: which published tables it reproduces.
-        resize_planes: ``y``, luma is taken first, rounded to 8 bit, and everything happens on it; ``rgb``, RGB is resized
-            and rounded to 8 bit, luma is taken of the result.
+        resize_planes: ``y``, luma is taken first, rounded to 8 bit, and everything happens on it; ``rgb``, RGB is
+            resized and rounded to 8 bit, luma is taken of the result.
         grey: ``as is``, a grey image is its own luma; ``through rgb``, it is repeated to RGB first.
         ssim_padding: ``valid`` or ``replicate``.
     """
@@ -64,9 +64,12 @@ class Protocol:
         Returns:
             a pair on the planes of this protocol (``y``: luma, ``rgb``: RGB), float64.
         """
+        return degradation(self.reference(clean, traits), Step())
+
+    def reference(self, clean: Tensor, traits: Traits) -> Tensor:
+        """The planes of a clean ``(1, 1, C, H, W)`` image, cropped to a multiple of the model's scale."""
         height, width = (side // traits.scale * traits.scale for side in clean.shape[-2:])
-        clean = clean[..., :height, :width]
-        return degradation(self.planes(clean, traits), Step())
+        return self.planes(clean[..., :height, :width], traits)
 
     def planes(self, clip: Tensor, traits: Traits) -> Tensor:
         """The planes that this protocol hands to a model: luma rounded to 8 bit, or RGB; ``(1, 1, C, H, W)``."""
@@ -99,7 +102,9 @@ class Protocol:
 
     def score(self, restored: Tensor, target: Tensor, grey: bool, border: int) -> dict[str, float]:
         """PSNR in dB and SSIM of one image."""
-        a, b = (self.luma(c, grey)[..., border : c.shape[-2] - border, border : c.shape[-1] - border] for c in (restored, target))
+        height, width = target.shape[-2:]
+        inside = (..., slice(border, height - border), slice(border, width - border))
+        a, b = self.luma(restored, grey)[inside], self.luma(target, grey)[inside]
         return {"psnr": psnr(a, b), "ssim": ssim(a, b, padding=self.ssim_padding)}
 
 
@@ -118,8 +123,7 @@ def protocol(name: str) -> Protocol:
     Raises:
         RequestError: there is none.
     """
-    try:
-        return PROTOCOLS[name]
-    except KeyError:
-        raise RequestError(f"no protocol {name!r}{nearest(name, PROTOCOLS) or '; there are: ' + ', '.join(PROTOCOLS)}") from None
-
+    if name not in PROTOCOLS:
+        hint = nearest(name, PROTOCOLS) or f"; there are: {', '.join(PROTOCOLS)}"
+        raise RequestError(f"no protocol {name!r}{hint}")
+    return PROTOCOLS[name]

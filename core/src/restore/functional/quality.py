@@ -13,7 +13,7 @@ Padding = Literal["valid", "replicate"]
 
 
 def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB over all elements of two equally shaped tensors; infinite when they are equal."""
+    """Peak signal-to-noise ratio in dB over all elements of two equally shaped tensors; infinite where they agree."""
     error = float(((a.double() - b.double()) ** 2).mean())
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 
@@ -31,8 +31,8 @@ def ssim(a: Tensor, b: Tensor, peak: float = 1.0, padding: Padding = "valid") ->
     Args:
         a, b: ``(..., H, W)``; leading axes are averaged.
         peak: largest value.
-        padding: ``valid``, the map holds only whole windows (the original code); ``replicate``, the whole image with its
-            edges repeated (MATLAB's ``ssim``).
+        padding: ``valid``, the map holds only whole windows (the original code); ``replicate``, the whole image with
+            its edges repeated (MATLAB's ``ssim``).
 
     Returns:
         the mean of the map, computed in float64.

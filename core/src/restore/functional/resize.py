@@ -1,7 +1,7 @@
 """Separable resizing with the numbers of MATLAB's ``imresize``, and with chroma siting.
 
-The field's super-resolution tables rest on ``imresize(image, scale, "bicubic")``: Keys' cubic (a = -0.5), widened by the
-factor when shrinking (antialiasing), half-sample symmetric borders, rows before columns, and for 8-bit input one
+The field's super-resolution tables rest on ``imresize(image, scale, "bicubic")``: Keys' cubic (a = -0.5), widened by
+the factor when shrinking (antialiasing), half-sample symmetric borders, rows before columns, and for 8-bit input one
 rounding after each of the two passes.
 """
 
@@ -114,13 +114,23 @@ def resize(
     scales = (scale, scale) if scale is not None else (size[0] / height, size[1] / width)
     # MATLAB takes the axis with the smaller factor first, rows on a tie.
     order = (-2, -1) if scales[0] <= scales[1] else (-1, -2)
+    out = x
+    if rounding != "none":
+        # On whole levels in double, as MATLAB has them: at scale 2 and 4 many results lie exactly between two levels, and
+        # on [0, 1] the last bit would decide which way they go.
+        out = x.double() * 255
+        out = _whole(out) if rounding == "each-pass" else out
     for axis in order:
-        s, n_in, n_out = scales[axis], x.shape[axis], size[axis]
+        s, n_in, n_out = scales[axis], out.shape[axis], size[axis]
         index, weight = taps(n_in, n_out, float(s), float(offset[axis]), antialias, border)
-        x = _one_pass(x, x.ndim + axis, index, weight)
+        out = _one_pass(out, out.ndim + axis, index, weight)
         if rounding == "each-pass":
-            x = quantize(x)
-    return quantize(x) if rounding == "end" else x
+            out = _whole(out)
+    return out if rounding == "none" else (_whole(out) / 255).to(x.dtype)
+
+
+def _whole(levels: Tensor) -> Tensor:
+    return torch.floor(levels.clamp(0, 255) + 0.5)
 
 
 def quantize(x: Tensor, levels: int = 255) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Iterator
 
 import torch
@@ -62,4 +63,16 @@ def batches(dataset: Dataset, seed: int, batch: int, start: int, stop: int, work
     """Batches ``start`` to ``stop`` of a run, ``(batch, T, C, H, W)`` each."""
     samples = Samples(dataset, seed)
     span = _Span(start * batch, stop * batch)
-    return DataLoader(samples, batch_size=batch, sampler=span, num_workers=workers, persistent_workers=workers > 0)
+    return DataLoader(
+        samples,
+        batch_size=batch,
+        sampler=span,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_interrupts,
+    )
+
+
+def _leave_interrupts(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the training loop decides what happens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,9 +13,9 @@ import attrs
 import torch
 
 from restore import __version__
+from restore.document import Document, dumps
 from restore.errors import RequestError
 from restore.plugins import Registry
-from restore.recipe import Document, dumps
 
 
 @attrs.frozen
@@ -51,7 +51,9 @@ class RunDirectory:
             RequestError: there is a run in it already.
         """
         if self.checkpoint.exists() or self.metrics.exists():
-            raise RequestError(f"{self.path} already holds a run: add --resume to go on with it, or name another folder")
+            raise RequestError(
+                f"{self.path} already holds a run: add --resume to go on with it, or name another folder"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         self.recipe.write_text(dumps(document.data), encoding="utf-8")
         (self.path / "environment.json").write_text(json.dumps(environment(registry), indent=2) + "\n")

@@ -25,7 +25,9 @@ def optimizer_classes() -> dict[str, type[torch.optim.Optimizer]]:
     }
 
 
-def build_optimizer(use: Use, parameters: Iterable[nn.Parameter], builder: Builder) -> tuple[torch.optim.Optimizer, Schedule]:
+def build_optimizer(
+    use: Use, parameters: Iterable[nn.Parameter], builder: Builder
+) -> tuple[torch.optim.Optimizer, Schedule]:
     """The optimizer of a recipe's ``[optimizer]`` and the schedule of its learning rate.
 
     ``lr`` is a number or a schedule (``lr = { use = "cosine", start = 4e-4 }``); all else goes to the class.

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def plot(history: list[dict[str, Any]], path: Path) -> bool:
-    """Loss and validation against iterations as PNG; False when matplotlib is not installed or there is nothing to show."""
+    """Loss and validation against iterations as PNG; False without matplotlib or with nothing to show."""
     try:
         import matplotlib
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from typing import Any, Iterator
+from typing import Any
 
 import attrs
 import torch
@@ -15,14 +14,17 @@ from torch import Tensor, nn
 from restore import weights as weight_files
 from restore.build import Builder
 from restore.contracts import Dataset, Degradation, Loss, Pair, Prediction, Schedule, Step, Traits
+from restore.document import Document, Place
 from restore.errors import RestoreError
 from restore.evaluation.evaluate import Report, evaluate
 from restore.evaluation.protocols import Protocol, protocol
 from restore.functional.color import rgb_to_y
+from restore.modelling import build_model
 from restore.progress import Progress, say
-from restore.recipe import Document, Place, Recipe, Training, Use
+from restore.recipe import Recipe, Training, Use
 from restore.training.data import batches, seeded
 from restore.training.directory import RunDirectory
+from restore.training.interrupt import Interrupt
 from restore.training.optimizers import build_optimizer
 from restore.training.plots import plot
 
@@ -64,32 +66,6 @@ def _losses(recipe: Recipe, root: Place, builder: Builder) -> list[tuple[str, fl
     return built
 
 
-def build_model(use: Use, builder: Builder) -> tuple[nn.Module, str]:
-    """The model of a ``[model]`` table, its ``weights`` loaded where it names some, and its component's full name.
-
-    Raises:
-        RequestError: unknown component or parameter, or weights that do not fit.
-    """
-    parameters = dict(use.parameters)
-    wanted = parameters.pop("weights", None)
-    model = builder.build("model", Use(use.use, parameters, use.place))
-    if wanted is not None:
-        place = use.place.child("weights")
-        if not isinstance(wanted, str):
-            raise place.error(f"needs a name or a path, got {wanted!r}")
-        with _at(place):
-            weight_files.load_into(model, weight_files.read(weight_files.find(wanted, builder.registry)))
-    return model, builder.registry.find("model", use.use).name
-
-
-@contextlib.contextmanager
-def _at(place: Place) -> Iterator[None]:
-    try:
-        yield
-    except RestoreError as error:
-        raise type(error)(f"{place.document.where(place.key)}: {error}") from error
-
-
 def build_parts(recipe: Recipe, document: Document, builder: Builder) -> Parts:
     """Everything a training recipe names.
 
@@ -104,12 +80,14 @@ def build_parts(recipe: Recipe, document: Document, builder: Builder) -> Parts:
     model, component = build_model(model_use, builder)
     start = recipe.training.start
     if start is not None:
-        with _at(root.child("training").child("start")):
+        with root.child("training").child("start").locate():
             found = weight_files.read(weight_files.find(start.weights, builder.registry))
             weight_files.load_into(model, found, start.exclude)
     optimizer_use = _needed(recipe.optimizer, "optimizer", root)
     optimizer, learning_rate = build_optimizer(optimizer_use, model.parameters(), builder)
     validation = recipe.data.validation
+    with root.child("evaluation").child("protocol").locate():
+        measured_by = protocol(recipe.evaluation.protocol)
     traits = model.traits
     assert isinstance(traits, Traits)
     return Parts(
@@ -121,7 +99,7 @@ def build_parts(recipe: Recipe, document: Document, builder: Builder) -> Parts:
         learning_rate=learning_rate,
         train=builder.build("dataset", _needed(recipe.data.train, "data.train", root)),
         validation=None if validation is None else builder.build("dataset", validation),
-        protocol=protocol(recipe.evaluation.protocol),
+        protocol=measured_by,
         settings=recipe.training,
         component=component,
     )
@@ -166,10 +144,10 @@ class Trainer:
         self.directory.forget_after(self.iteration)
 
     def fit(self) -> None:
-        """Train to the end. Ctrl-C and a non-finite loss leave the last good state behind.
+        """Train to the end. Ctrl-C (between two iterations) and a non-finite loss leave the last good state behind.
 
         Raises:
-            RestoreError: the loss is not finite.
+            RestoreError: the loss or the weights are not finite.
             KeyboardInterrupt: after the state was saved.
         """
         settings = self.parts.settings
@@ -177,7 +155,7 @@ class Trainer:
             self.parts.train, settings.seed, settings.batch, self.iteration, settings.iterations, settings.workers
         )
         self.model.train()
-        with Progress("train", settings.iterations, "iterations") as bar:
+        with Progress("train", settings.iterations, "iterations") as bar, Interrupt() as interrupt:
             bar.begin_at(self.iteration)
             try:
                 for clean in loader:
@@ -186,6 +164,7 @@ class Trainer:
                     self._seconds += time.perf_counter() - started
                     bar.advance(note=f"loss {losses['loss']:.5f}")
                     self._after(losses)
+                    interrupt.check()
             except KeyboardInterrupt:
                 self._checkpoint()
                 say(f"stopped at iteration {self.iteration}; go on with --resume -o {self.directory.path}")
@@ -204,11 +183,7 @@ class Trainer:
             prediction = Prediction(prediction)
         total, values = self._loss(prediction, pair, step)
         if not math.isfinite(values["loss"]):
-            self.optimizer.zero_grad()
-            raise RestoreError(
-                f"the loss became {values['loss']} at iteration {self.iteration} (seed {parts.settings.seed}); "
-                f"the last good state is {self.directory.checkpoint}. Try a lower learning rate or clip_norm"
-            )
+            raise self._diverged(f"the loss became {values['loss']}")
         self.fabric.backward(total)
         if parts.settings.clip_norm is not None:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=parts.settings.clip_norm)
@@ -216,6 +191,14 @@ class Trainer:
         self.optimizer.zero_grad()
         self.iteration += 1
         return {**values, "lr": rate}
+
+    def _diverged(self, what: str) -> RestoreError:
+        checkpoint = self.directory.checkpoint
+        kept = f"the last good state is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
+        return RestoreError(
+            f"{what} at iteration {self.iteration} (seed {self.parts.settings.seed}); {kept}. "
+            "Try a lower learning rate or training.clip_norm"
+        )
 
     def _loss(self, prediction: Prediction, pair: Pair, step: Step) -> tuple[Tensor, dict[str, float]]:
         terms = [(name, weight * loss(prediction, pair, step)) for name, weight, loss in self.parts.losses]
@@ -259,6 +242,9 @@ class Trainer:
         plot(self.directory.history(), self.directory.path / "curves.png")
 
     def _checkpoint(self) -> None:
+        # A finite loss may have had infinite gradients: never put such weights in the place of good ones.
+        if not all(bool(torch.isfinite(p).all()) for p in self.parts.model.parameters()):
+            raise self._diverged("the weights are no longer finite")
         self.directory.save_checkpoint(
             {
                 "recipe": self.document.digest(),

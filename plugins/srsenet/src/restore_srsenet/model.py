@@ -1,8 +1,8 @@
 """The network of "An Effective Single-Image Super-Resolution Model Using Squeeze-and-Excitation Networks"
 (Mei, Li, Luyao, Wang, Jiang, 2018), Sec. III and Fig. 2.
 
-Where figure, text and the authors' code disagree, the defaults follow the code, except that the eight blocks have weights
-of their own as drawn; ``share_blocks`` is what the code did.
+Where figure, text and the authors' code disagree, the defaults follow the code, except that the eight blocks have
+weights of their own as drawn; ``share_blocks`` is what the code did.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SrSEBlock(nn.Module):
 class SrSENet(nn.Module):
     """Luma super-resolution in one step: ``T_I(x) + conv(T_F(blocks(conv(x))))``.
 
-    The receptive field is ``2*blocks + 4`` input pixels to every side, and the squeeze looks at the whole image.
+    An output pixel sees ``2*blocks + 2`` input pixels to every side, and through the squeeze the whole image.
 
     Args:
         scale: output pixels per input pixel along each side; any whole number from 1 (the paper: 2, 4, 8).
@@ -95,9 +95,9 @@ class SrSENet(nn.Module):
         for name, value in (("scale", scale), ("blocks", blocks), ("features", features), ("se_hidden", se_hidden)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        # k = 2r - (r mod 2), stride r, padding r//2 gives exactly r*h rows for every r; the code's k = 2r does not for odd r.
+        # k = 2r - (r mod 2), stride r, padding r//2 gives exactly r*h rows for every r; k = 2r, as in the code, only if even.
         kernel, padding = 2 * scale - scale % 2, scale // 2
-        self.traits = Traits(scale=scale, channels="y", halo=Halo(pixels=2 * blocks + 4), global_context=True)
+        self.traits = Traits(scale=scale, channels="y", halo=Halo(pixels=2 * blocks + 2), global_context=True)
         self.fig2_activations = fig2_activations
         self.activation = nn.LeakyReLU(SLOPE)
         self.conv_in = nn.Conv2d(1, features, 3, padding=1, bias=False)

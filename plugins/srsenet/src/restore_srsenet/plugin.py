@@ -20,7 +20,10 @@ def restore_models() -> list[Component]:
             weights=_WEIGHTS,
         ),
         Component(
-            "official", "restore_srsenet.model:official", "the same with one block shared, as in the authors' code", _PAPER
+            "official",
+            "restore_srsenet.model:official",
+            "the same with one block shared, as in the authors' code",
+            _PAPER,
         ),
     ]
 

@@ -20,9 +20,9 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", 
 class Images:
     """Images under a folder, searched recursively, as clips of one frame.
 
-    Whole images come out of ``dataset[i]``. With ``patch``, ``dataset.sample(i, generator)`` cuts a random patch instead,
-    and the length counts patches: an image stands for as many as its area holds, so that large images are not seen less
-    per pixel than small ones.
+    Whole images come out of ``dataset[i]``. With ``patch``, ``dataset.sample(i, generator)`` cuts a random patch
+    instead, and the length counts patches: an image stands for as many as its area holds, so that large images are not
+    seen less per pixel than small ones.
 
     Args:
         root: folder, or one image.
@@ -77,7 +77,7 @@ class Images:
         return self._read(self._owner[index]).unsqueeze(0).float() / 255
 
     def sample(self, index: int, generator: torch.Generator) -> Tensor:
-        """A random patch of the image, ``(1, C, patch, patch)`` float32 in [0, 1]; the whole image without ``patch``."""
+        """A random patch, ``(1, C, patch, patch)`` float32 in [0, 1]; the whole image without ``patch``."""
         image = self._read(self._owner[index])
         if self.patch is not None:
             top, left = (
@@ -95,8 +95,11 @@ class Images:
         path = self.paths[owner]
         try:
             with Image.open(path) as file:
-                grey = self.channels == "native" and file.mode in ("1", "L", "LA", "I;16", "I", "F")
-                pixels = np.array(file.convert("L" if grey else "RGB"))
+                deep = file.mode.startswith("I")
+                grey = self.channels == "native" and (deep or file.mode in ("1", "L", "LA"))
+                # Pillow would clip 16-bit grey to 255 on the way to 8 bits.
+                image8 = Image.fromarray((np.asarray(file) / 257 + 0.5).astype(np.uint8)) if deep else file
+                pixels = np.array(image8.convert("L" if grey else "RGB"))
         except (OSError, SyntaxError) as error:
             raise MediaError(f"{path} cannot be read as an image: {error}") from None
         image = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
@@ -134,6 +137,7 @@ def _wanted(path: Path, root: Path, include: list[str] | None, exclude: list[str
 def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as file:
-            return file.size
+            width, height = file.size
+            return int(width), int(height)
     except (OSError, SyntaxError) as error:
         raise MediaError(f"{path} cannot be read as an image: {error}") from None

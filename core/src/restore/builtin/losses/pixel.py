@@ -12,8 +12,8 @@ Reduction = Literal["mean", "sum", "image"]
 
 
 def reduce(values: Tensor, reduction: Reduction) -> Tensor:
-    """``(B, T, C, H, W)`` to a scalar: ``mean`` over everything, ``sum`` over everything, or ``image``: summed over each
-    frame's pixels and averaged over frames."""
+    """``(B, T, C, H, W)`` to a scalar: ``mean`` or ``sum`` over everything, or ``image``: summed over each frame's
+    pixels and averaged over frames."""
     if reduction == "mean":
         return values.mean()
     if reduction == "sum":

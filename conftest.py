@@ -1,0 +1,8 @@
+"""Fixtures for the tests of every package."""
+
+from __future__ import annotations
+
+from clip_tools import clips
+from command_line import clip, photo, restore, tiny_weights
+
+__all__ = ["clip", "clips", "photo", "restore", "tiny_weights"]

@@ -1,0 +1,1 @@
+"""The engine: whole files through a model, from its traits alone."""

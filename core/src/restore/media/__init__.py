@@ -1,0 +1,1 @@
+"""Images and videos: told apart, read, turned into floats and back, written."""
