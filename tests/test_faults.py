@@ -89,7 +89,10 @@ def test_truncated_image(restore, photo, tmp_path):
     assert not (tmp_path / "cut_restored.png").exists()
 
 
-@pytest.mark.parametrize(("mode", "size"), [("RGB", (1, 1)), ("RGB", (35, 28)), ("L", (9, 7)), ("P", (9, 7)), ("1", (9, 7)), ("RGBA", (5, 3))])
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [("RGB", (1, 1)), ("RGB", (35, 28)), ("L", (9, 7)), ("P", (9, 7)), ("1", (9, 7)), ("RGBA", (5, 3))],
+)
 @pytest.mark.parametrize("recipe", ["bicubic", "srsenet"])
 def test_odd_sizes_grey_and_palette(restore, photo, tmp_path, tiny_weights, mode, size, recipe):
     photo("in.png", mode, size)

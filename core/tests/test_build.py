@@ -8,7 +8,6 @@ from typing import Any, Literal, Optional
 
 import attrs
 import pytest
-
 from restore.build import Builder, asset_path, import_factory, schema
 from restore.component import Component
 from restore.contracts import Degradation, Loss, Schedule
@@ -83,8 +82,19 @@ def wrong(builder, text):
 
 
 def test_values_arrive_as_their_types(builder):
-    toy = make(builder, 'use = "toy"\nn = 3\nnames = ["x", "y"]\npair = [2, 5]\nrate = "25/255"\nmode = "hard"\n'
-                        'where = "~/x"\non = true\namount = { use = "linear", start = 0, end = 1 }\ntable = { a = 1 }')  # fmt: skip
+    values = """
+        use = "toy"
+        n = 3
+        names = ["x", "y"]
+        pair = [2, 5]
+        rate = "25/255"
+        mode = "hard"
+        where = "~/x"
+        on = true
+        amount = { use = "linear", start = 0, end = 1 }
+        table = { a = 1 }
+    """
+    toy = make(builder, values)
     assert (toy.n, toy.names, toy.mode, toy.on) == (3, ["x", "y"], "hard", True)
     assert toy.pair == (2, 5.0)
     assert isinstance(toy.pair[1], float)
@@ -183,13 +193,19 @@ def test_schema_and_names_of_types(parts):
 
 def test_convert_by_itself():
     place = parse("x = 1", "r").root.child("x")
-    assert convert(None, Optional[int], place) is None
+    assert convert(None, Optional[int], place) is None  # noqa: UP045 - plugins may write it so
     assert convert("auto", float | Literal["auto"], place) == "auto"
     assert convert("1/4", float | Literal["auto"], place) == 0.25
     assert convert([1, "a"], Any, place) == [1, "a"]
     assert convert(2, Literal[1, 2], place) == 2
     assert describe_type(tuple[int, ...]) == "list of int"
-    for value, annotation in ((True, Literal[1, 2]), (1, Literal[True, "x"]), (1.0, Literal[1, 2]), (3, object), (b"x", str)):
+    for value, annotation in (
+        (True, Literal[1, 2]),
+        (1, Literal[True, "x"]),
+        (1.0, Literal[1, 2]),
+        (3, object),
+        (b"x", str),
+    ):
         with pytest.raises(RequestError):
             convert(value, annotation, place)
 

@@ -45,7 +45,7 @@ class Site:
 
     def python(self, code, *arguments, **env):
         env = {**{k: v for k, v in os.environ.items() if not k.startswith("RESTORE_")}, **env}
-        env["PYTHONPATH"] = str(self.folder)
+        env["PYTHONPATH"] = os.pathsep.join(p for p in (str(self.folder), env.get("PYTHONPATH")) if p)
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
         )
@@ -98,7 +98,11 @@ def test_broken_plugins_cost_one_line_each(zoo):
     assert "did you mean 'restore_models'" in found["misspelt"]["cause"]
     assert "not a Component" in found["noncomponent"]["cause"]
     assert "surely_not_installed" in found["lacks"]["cause"]
-    assert (found["good"]["distribution"], found["good"]["version"], found["good"]["components"]) == ("good-one", "2.3", 1)
+    assert (found["good"]["distribution"], found["good"]["version"], found["good"]["components"]) == (
+        "good-one",
+        "2.3",
+        1,
+    )
     assert "restore.v2" in found["future"]["cause"]
     assert "upgrade restorekit" in found["future"]["cause"]
 
@@ -211,7 +215,7 @@ def test_two_components_of_one_name_in_one_plugin_are_a_fault(site):
 
 
 LIGHT = [("--help",), ("plugins",), ("components",), ("recipes",), ("doctor",), ("describe",), ("run", "--help"),
-         ("train", "--help"), ("eval", "--help"), ("degrade", "--help"), ("describe", "core:bicubic", "--help")]  # fmt: skip
+         ("train", "--help"), ("eval", "--help"), ("degrade", "--help"), ("describe", "x", "--help")]  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)

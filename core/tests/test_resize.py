@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from restore.functional.color import rgb_to_y
 from restore.functional.resize import quantize, resize, taps
 

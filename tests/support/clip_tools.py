@@ -32,9 +32,23 @@ def smooth_planes(layout, height, width, k):
     return tuple(planes)
 
 
-def make_clip(path, frames=12, size=(48, 64), codec="libx264", pix_fmt="yuv420p", pts=None,
-              time_base=Fraction(1, 12800), step=512, options=None, container_options=None, codes=None,
-              planes=smooth_planes, prepare=None, audio=0, gop=None):
+def make_clip(
+    path,
+    frames=12,
+    size=(48, 64),
+    codec="libx264",
+    pix_fmt="yuv420p",
+    pts=None,
+    time_base=Fraction(1, 12800),
+    step=512,
+    options=None,
+    container_options=None,
+    codes=None,
+    planes=smooth_planes,
+    prepare=None,
+    audio=0,
+    gop=None,
+):
     """A small clip; ``prepare(container, stream)`` may add more before the header is written."""
     height, width = size
     layout = PixelLayout.from_pix_fmt(pix_fmt)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from restore.cli.main import main
 
 
@@ -70,9 +69,8 @@ def clip(tmp_path):
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory):
     """Weights of a SrSENet with one block of eight features at scale 2, and the overrides that run it."""
-    from restore_srsenet.model import SrSENet
-
     from restore.weights import save
+    from restore_srsenet.model import SrSENet
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"

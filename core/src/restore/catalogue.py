@@ -53,7 +53,5 @@ def matching(registry: Registry, name: str | None = None) -> list[Registered]:
     if not found:
         known = [n for c in every for n in (c.name, c.component.name)]
         hint = nearest(name, known) or "; `restore components` and `restore recipes` list what is"
-        raise RequestError(
-            f"no component or recipe {name!r} is installed{hint}"
-        )
+        raise RequestError(f"no component or recipe {name!r} is installed{hint}")
     return found

@@ -32,8 +32,8 @@ class PluginInfo:
         name: the entry point's name, which is what ``--plugin`` takes.
         distribution, version: of the package that brings it; empty when unknown.
         status: ``ok``; ``broken``, it raised; ``conflict``, two distributions claim the name; ``newer``, it needs a
-            newer core; ``disabled`` by an environment variable; ``missing``, an environment variable names it and nobody
-            has it.
+            newer core; ``disabled`` by an environment variable; ``missing``, an environment variable names it and
+            nobody has it.
         cause: one line, empty when all is well.
         components: how many it registers.
         traceback: of whatever it raised.

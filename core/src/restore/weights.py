@@ -6,6 +6,7 @@ import fnmatch
 import json
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -71,7 +72,9 @@ def read(path: Path) -> Weights:
         except (SafetensorError, OSError) as error:
             raise RequestError(f"weights {path} cannot be read: {error}") from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch wonders at old pickle protocols; what matters is said below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RequestError(
             f"weights {path} hold more than tensors and would run code when loaded; refused. "

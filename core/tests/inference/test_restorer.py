@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from restore import RequestError, RestoreError, Traits
 from restore.inference.precision import choose
 from restore.inference.restorer import Restorer
 from restore.recipe import Run
+from torch import nn
 
 FP32 = Run(precision="fp32", channels_last=False, device="cpu")
 
@@ -61,7 +60,9 @@ def test_too_little_memory_for_any_tile_is_an_error():
         raise RuntimeError("CUDA out of memory")
 
     with pytest.raises(RestoreError, match="not enough memory"):
-        Restorer(Net(starving), Run(precision="fp32", channels_last=False, device="cpu", tile=0))(torch.rand(1, 3, 90, 90))
+        Restorer(Net(starving), Run(precision="fp32", channels_last=False, device="cpu", tile=0))(
+            torch.rand(1, 3, 90, 90)
+        )
 
 
 def test_other_runtime_errors_are_not_taken_for_memory():
@@ -87,9 +88,9 @@ def test_a_frame_that_is_not_finite_is_done_again_in_fp32():
 
 
 def test_not_finite_in_fp32_too_is_an_error_that_names_the_frame():
+    frames = torch.rand(2, 3, 8, 8)
+    frames[1, 0, 0, 0] = float("inf")
     with pytest.raises(RestoreError, match="frame 8 "):
-        frames = torch.rand(2, 3, 8, 8)
-        frames[1, 0, 0, 0] = float("inf")
         Restorer(Net(), Run(precision="fp32", channels_last=False, device="cpu", tile=0))(frames, first=7)
 
 

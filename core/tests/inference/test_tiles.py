@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from restore import Halo, Traits
 from restore.inference.restorer import Restorer
 from restore.inference.tiles import apply, plan
 from restore.recipe import Run
+from torch import nn
 
 
 class Convs(nn.Module):
@@ -19,7 +18,11 @@ class Convs(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 12, 3, padding=1)
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 12, 3, padding=1),
         )
         self.traits = Traits(scale=2, halo=Halo(pixels=halo), multiple_of=multiple)
 
@@ -27,7 +30,9 @@ class Convs(nn.Module):
         return nn.functional.pixel_shuffle(self.body(clip.flatten(0, 1)), 2).unflatten(0, clip.shape[:2])
 
 
-@pytest.mark.parametrize(("height", "width", "tile", "halo", "multiple"), [(37, 53, 16, 3, 1), (64, 48, 20, 5, 4), (8, 8, 3, 9, 2)])
+@pytest.mark.parametrize(
+    ("height", "width", "tile", "halo", "multiple"), [(37, 53, 16, 3, 1), (64, 48, 20, 5, 4), (8, 8, 3, 9, 2)]
+)
 def test_cores_cover_the_frame_once_and_regions_hold_the_halo(height, width, tile, halo, multiple):
     seen = torch.zeros(height, width)
     for t in plan(height, width, tile, halo, multiple):

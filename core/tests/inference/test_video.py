@@ -9,14 +9,13 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from restore import MediaError, RequestError, RestoreError, Traits
 from restore.inference.restorer import Restorer
 from restore.inference.stages import Stages
 from restore.inference.video import VideoJob, batch_size
 from restore.media.encoders import OutputOptions
 from restore.recipe import Run
+from torch import nn
 
 LOSSLESS = OutputOptions(codec="ffv1")
 
@@ -40,13 +39,16 @@ def stages(*models):
 
 
 def same(a, b):
-    return len(a) == len(b) and all(np.array_equal(p, q) for x, y in zip(a, b) for p, q in zip(x.planes, y.planes))
+    pairs = [(p, q) for x, y in zip(a, b, strict=True) for p, q in zip(x.planes, y.planes, strict=True)]
+    return all(np.array_equal(p, q) for p, q in pairs)
 
 
 @pytest.mark.parametrize("channels", ["y", "rgb"])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "yuv444p", "gbrp10le", "gray"])
 def test_identity_is_bit_exact(clips, tmp_path, pix_fmt, channels):
-    source = clips.make(tmp_path / "in.mkv", frames=7, codec="ffv1", pix_fmt=pix_fmt, planes=clips.random, size=(34, 46))
+    source = clips.make(
+        tmp_path / "in.mkv", frames=7, codec="ffv1", pix_fmt=pix_fmt, planes=clips.random, size=(34, 46)
+    )
     VideoJob(source, tmp_path / "out.mkv", stages(Net(channels=channels)), LOSSLESS, batch=3).run("x")
     assert same(clips.read(source), clips.read(tmp_path / "out.mkv"))
 
@@ -179,7 +181,8 @@ def test_memory_is_bounded_by_the_queues(clips, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "device", "expected"), [((64, 64), "cpu", 8), ((1920, 1080), "cpu", 1), ((1920, 1080), "cuda", 1), ((320, 180), "cuda", 9)]
+    ("size", "device", "expected"),
+    [((64, 64), "cpu", 8), ((1920, 1080), "cpu", 1), ((1920, 1080), "cuda", 1), ((320, 180), "cuda", 9)],
 )
 def test_batches_spare_the_cache_and_fill_the_gpu(size, device, expected):
     assert batch_size(*size, "auto", device) == expected
@@ -192,3 +195,19 @@ def test_inference_records_no_gradients(clips, tmp_path):
     source = clips.make(tmp_path / "in.mp4", frames=2)
     VideoJob(source, tmp_path / "out.mp4", stages(net), OutputOptions()).run("x")
     assert set(seen) == {False}
+
+
+def test_ctrl_c_keeps_and_names_what_was_restored(clips, tmp_path, capsys):
+    calls = []
+
+    def stopped(clip):
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+        return clip
+
+    source = clips.make(tmp_path / "in.mkv", frames=40)
+    with pytest.raises(KeyboardInterrupt):
+        VideoJob(source, tmp_path / "out.mkv", stages(Net(stopped)), LOSSLESS, batch=1).run("x")
+    assert len(clips.read(tmp_path / "out.partial.mkv")) == 19
+    assert "19 frames" in capsys.readouterr().err

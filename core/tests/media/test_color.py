@@ -90,8 +90,22 @@ def test_luma_is_studio_range_whatever_the_file():
 
 
 @pytest.mark.parametrize("span", ["limited", "full"])
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p12le", "yuv444p16le", "gray", "gray16le", "gbrp",
-                                     "gbrp10le", "yuva420p", "gbrap16le", "yuv411p"])
+@pytest.mark.parametrize(
+    "pix_fmt",
+    [
+        "yuv420p",
+        "yuv422p10le",
+        "yuv444p12le",
+        "yuv444p16le",
+        "gray",
+        "gray16le",
+        "gbrp",
+        "gbrp10le",
+        "yuva420p",
+        "gbrap16le",
+        "yuv411p",
+    ],
+)
 def test_planes_come_back_bit_for_bit(clips, pix_fmt, span):
     layout = PixelLayout.from_pix_fmt(pix_fmt)
     color = ColorInfo("rgb" if layout.kind == "rgb" else "bt709", span)
@@ -117,8 +131,17 @@ def test_every_16_bit_code_survives():
         assert all(np.array_equal(p, every) for p in back)
 
 
-@pytest.mark.parametrize(("siting", "want"), [("left", (0.5, 0)), ("center", (0.5, 0.5)), ("topleft", (0, 0)),
-                                              ("top", (0, 0.5)), ("bottomleft", (1, 0)), ("bottom", (1, 0.5))])
+@pytest.mark.parametrize(
+    ("siting", "want"),
+    [
+        ("left", (0.5, 0)),
+        ("center", (0.5, 0.5)),
+        ("topleft", (0, 0)),
+        ("top", (0, 0.5)),
+        ("bottomleft", (1, 0)),
+        ("bottom", (1, 0.5)),
+    ],
+)
 @pytest.mark.parametrize("size", [(32, 40), (33, 41)])
 def test_a_chroma_ramp_upsamples_to_the_exact_ramp(siting, want, size):
     height, width = size
@@ -136,9 +159,16 @@ def test_a_chroma_ramp_upsamples_to_the_exact_ramp(siting, want, size):
     torch.testing.assert_close(down[0, 0, 4:-4, 4:-4], chroma[0, 0, 4:-4, 4:-4], atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize(("siting", "sub", "out_sub", "scale"), [
-    ("left", (1, 1), (1, 1), 2), ("topleft", (1, 1), (1, 1), 4), ("left", (1, 1), (0, 0), 2),
-    ("center", (0, 1), (0, 1), 3), ("left", (0, 2), (0, 1), 1)])
+@pytest.mark.parametrize(
+    ("siting", "sub", "out_sub", "scale"),
+    [
+        ("left", (1, 1), (1, 1), 2),
+        ("topleft", (1, 1), (1, 1), 4),
+        ("left", (1, 1), (0, 0), 2),
+        ("center", (0, 1), (0, 1), 3),
+        ("left", (0, 2), (0, 1), 1),
+    ],
+)
 def test_resized_chroma_stays_where_luma_is(siting, sub, out_sub, scale):
     height, width = 33, 45
     p_in, p_out = phase(siting, sub), phase(siting, out_sub)

@@ -72,8 +72,16 @@ def test_orientation_is_applied_once(tmp_path, orientation, name):
     upright = np.zeros((12, 20, 3), np.uint8)
     upright[:4, :6] = 255  # a bright corner, top left
     upright[:4, -6:, 0] = 128
-    undo = {1: lambda a: a, 2: np.fliplr, 3: lambda a: a[::-1, ::-1], 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
-            6: lambda a: np.rot90(a, 1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: lambda a: np.rot90(a, -1)}
+    undo = {
+        1: lambda a: a,
+        2: np.fliplr,
+        3: lambda a: a[::-1, ::-1],
+        4: np.flipud,
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: np.rot90(a, -1),
+    }
     stored = np.ascontiguousarray(undo[orientation](upright))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -135,8 +143,9 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
         write_image(tmp_path / "a.xyz", image)
 
 
-@pytest.mark.parametrize(("name", "depth"), [("a.png", 8), ("a.png", 16), ("a.jpg", 8), ("a.webp", 8), ("a.tif", 8),
-                                             ("a.tif", 16)])
+@pytest.mark.parametrize(
+    ("name", "depth"), [("a.png", 8), ("a.png", 16), ("a.jpg", 8), ("a.webp", 8), ("a.tif", 8), ("a.tif", 16)]
+)
 def test_damage_is_a_media_error(tmp_path, name, depth):
     write_image(tmp_path / name, random_image("rgb", depth, False, (80, 90)))
     data = (tmp_path / name).read_bytes()

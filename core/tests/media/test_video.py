@@ -22,8 +22,13 @@ VFR = [0, 512, 1024, 2048, 2100, 5000, 5512, 6024, 7000, 9000, 9001, 12000]
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi"])
 def test_every_frame_of_a_clip_with_b_frames_comes_out(tmp_path, clips, suffix):
-    path = clips.make(tmp_path / f"in{suffix}", frames=23, time_base=Fraction(1, 25), step=1,
-                      options={"bf": "0" if suffix == ".avi" else "3"})
+    path = clips.make(
+        tmp_path / f"in{suffix}",
+        frames=23,
+        time_base=Fraction(1, 25),
+        step=1,
+        options={"bf": "0" if suffix == ".avi" else "3"},
+    )
     frames = clips.read(path)
     assert [f.index for f in frames] == list(range(23))
     assert [f.pts for f in frames] == sorted(f.pts for f in frames)
@@ -70,10 +75,12 @@ def full_house(out, stream):
     out.add_attachment("font.ttf", "font/ttf", b"\0\1\0\0font")
     out.metadata["title"] = "Ein Titel"
     out.metadata["comment"] = "a remark"
-    out.set_chapters([
-        {"id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}},
-        {"id": 2, "start": 200, "end": 480, "time_base": Fraction(1, 1000), "metadata": {"title": "two"}},
-    ])
+    out.set_chapters(
+        [
+            {"id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}},
+            {"id": 2, "start": 200, "end": 480, "time_base": Fraction(1, 1000), "metadata": {"title": "two"}},
+        ]
+    )
 
 
 SUBTITLE = av.open(io.BytesIO(b"1\n00:00:00,100 --> 00:00:00,300\nHello\n\n"), format="srt")
@@ -83,8 +90,11 @@ def add_subtitles(path, target):
     """Remuxes with the subtitle's packets, which the clip maker leaves out."""
     subtitles = av.open(io.BytesIO(b"1\n00:00:00,100 --> 00:00:00,300\nHello\n\n"), format="srt")
     with av.open(str(path)) as source, av.open(str(target), "w") as out:
-        streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams if s.type != "subtitle"
-                   and s.type != "attachment"}
+        streams = {
+            s.index: out.add_stream_from_template(s, opaque=True)
+            for s in source.streams
+            if s.type != "subtitle" and s.type != "attachment"
+        }
         words = out.add_stream_from_template(subtitles.streams.subtitles[0])
         for packet in subtitles.demux():
             if packet.size:
@@ -99,8 +109,15 @@ def add_subtitles(path, target):
 
 def test_all_that_is_not_picture_is_kept(tmp_path, clips):
     codes = (9, 1, 9, 14)
-    source = clips.make(tmp_path / "in.mkv", pix_fmt="yuv420p10le", codec="libx265", codes=codes, audio=2,
-                        options={"preset": "ultrafast", "chroma_sample_location": "topleft"}, prepare=full_house)
+    source = clips.make(
+        tmp_path / "in.mkv",
+        pix_fmt="yuv420p10le",
+        codec="libx265",
+        codes=codes,
+        audio=2,
+        options={"preset": "ultrafast", "chroma_sample_location": "topleft"},
+        prepare=full_house,
+    )
     writer = clips.copy(source, tmp_path / "out.mkv", OutputOptions(preset="ultrafast"))
     assert writer.warnings == []
     assert writer.codec == "hevc"
@@ -184,12 +201,21 @@ def test_a_guess_that_a_player_would_not_share_is_written(tmp_path, clips):
             assert writer.color.codes[0] == 6  # BT.601, where 1280 columns would be read as BT.709
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p12le", "gray", "gray16le", "bgr0", "gbrp10le",
-                                     "yuva420p", "yuv420p16le"])
+@pytest.mark.parametrize(
+    "pix_fmt",
+    ["yuv420p", "yuv422p10le", "yuv444p12le", "gray", "gray16le", "bgr0", "gbrp10le", "yuva420p", "yuv420p16le"],
+)
 @pytest.mark.parametrize("size", [(35, 33), (2, 2), (1, 1)])
 def test_ffv1_gives_back_every_bit(tmp_path, clips, pix_fmt, size):
-    source = clips.make(tmp_path / "in.mkv", frames=3, size=size, codec="ffv1", pix_fmt=pix_fmt, planes=clips.random,
-                        options={"level": "1"})
+    source = clips.make(
+        tmp_path / "in.mkv",
+        frames=3,
+        size=size,
+        codec="ffv1",
+        pix_fmt=pix_fmt,
+        planes=clips.random,
+        options={"level": "1"},
+    )
     clips.copy(source, tmp_path / "out.mkv", OutputOptions("ffv1"))
     layout = PixelLayout.from_pix_fmt(pix_fmt)
     assert probe(tmp_path / "out.mkv").layout == layout
@@ -200,8 +226,9 @@ def test_ffv1_gives_back_every_bit(tmp_path, clips, pix_fmt, size):
             np.testing.assert_array_equal(got, plane)
 
 
-@pytest.mark.parametrize(("codec", "pix_fmt"), [("h264", "yuv420p"), ("h264", "yuv420p10le"), ("hevc", "yuv422p10le"),
-                                                ("vp9", "yuv444p")])
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"), [("h264", "yuv420p"), ("h264", "yuv420p10le"), ("hevc", "yuv422p10le"), ("vp9", "yuv444p")]
+)
 def test_quality_zero_is_lossless(tmp_path, clips, codec, pix_fmt):
     source = clips.make(tmp_path / "in.mkv", frames=3, codec="ffv1", pix_fmt=pix_fmt, planes=clips.random)
     clips.copy(source, tmp_path / "out.mkv", OutputOptions(codec, quality=0))
@@ -210,9 +237,17 @@ def test_quality_zero_is_lossless(tmp_path, clips, codec, pix_fmt):
             np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(("codec", "size", "want"), [
-    ("h264", (287, 353), "yuv444p"), ("h264", (1, 1), "yuv444p"), ("hevc", (35, 65), "yuv444p"),
-    ("av1", (35, 33), "yuv420p"), ("ffv1", (3, 3), "yuv420p"), ("h264", (48, 64), "yuv420p")])
+@pytest.mark.parametrize(
+    ("codec", "size", "want"),
+    [
+        ("h264", (287, 353), "yuv444p"),
+        ("h264", (1, 1), "yuv444p"),
+        ("hevc", (35, 65), "yuv444p"),
+        ("av1", (35, 33), "yuv420p"),
+        ("ffv1", (3, 3), "yuv420p"),
+        ("h264", (48, 64), "yuv420p"),
+    ],
+)
 def test_the_chosen_layout_can_be_encoded(tmp_path, clips, codec, size, want):
     source = clips.make(tmp_path / "in.mkv", frames=2, size=size, codec="ffv1", options={"level": "1"})
     layout = choose_layout(PixelLayout("yuv", 8, (1, 1)), size[1], size[0], codec)
@@ -226,11 +261,19 @@ def test_the_chosen_layout_can_be_encoded(tmp_path, clips, codec, size, want):
     assert [f.planes[0].shape for f in clips.read(tmp_path / "out.mkv")] == [size, size]
 
 
-@pytest.mark.parametrize(("source", "codec", "want"), [
-    (PixelLayout("yuv", 10, (1, 1)), "h264", "yuv420p10le"), (PixelLayout("yuv", 12, (0, 1)), "hevc", "yuv422p12le"),
-    (PixelLayout("yuv", 10, (0, 1)), "av1", "yuv420p10le"), (PixelLayout("rgb", 8), "h264", "yuv444p"),
-    (PixelLayout("gray", 8), "h264", "gray"), (PixelLayout("gray", 8), "av1", "yuv420p"),
-    (PixelLayout("yuv", 8, (1, 1), True), "h264", "yuv420p"), (PixelLayout("rgb", 8), "ffv1", "gbrp")])
+@pytest.mark.parametrize(
+    ("source", "codec", "want"),
+    [
+        (PixelLayout("yuv", 10, (1, 1)), "h264", "yuv420p10le"),
+        (PixelLayout("yuv", 12, (0, 1)), "hevc", "yuv422p12le"),
+        (PixelLayout("yuv", 10, (0, 1)), "av1", "yuv420p10le"),
+        (PixelLayout("rgb", 8), "h264", "yuv444p"),
+        (PixelLayout("gray", 8), "h264", "gray"),
+        (PixelLayout("gray", 8), "av1", "yuv420p"),
+        (PixelLayout("yuv", 8, (1, 1), True), "h264", "yuv420p"),
+        (PixelLayout("rgb", 8), "ffv1", "gbrp"),
+    ],
+)
 def test_layout_choice_loses_least(source, codec, want):
     assert choose_layout(source, 64, 64, codec).pix_fmt == want
 

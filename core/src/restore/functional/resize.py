@@ -116,8 +116,8 @@ def resize(
     order = (-2, -1) if scales[0] <= scales[1] else (-1, -2)
     out = x
     if rounding != "none":
-        # On whole levels in double, as MATLAB has them: at scale 2 and 4 many results lie exactly between two levels, and
-        # on [0, 1] the last bit would decide which way they go.
+        # On whole levels in double, as MATLAB has them: at scale 2 and 4 many results lie exactly between two levels,
+        # and on [0, 1] the last bit would decide which way they go.
         out = x.double() * 255
         out = _whole(out) if rounding == "each-pass" else out
     for axis in order:

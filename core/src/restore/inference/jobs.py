@@ -64,7 +64,9 @@ def _suffix(info: MediaInfo, settings: Output) -> str:
             return suffix if suffix in FORMATS else ".png"
         asked = "." + asked.lower().lstrip(".")
         if asked not in FORMATS:
-            raise RequestError(f"run.output.image_format = {asked[1:]!r}: choose one of {', '.join(f[1:] for f in FORMATS)}")
+            raise RequestError(
+                f"run.output.image_format = {asked[1:]!r}: choose one of {', '.join(f[1:] for f in FORMATS)}"
+            )
         return asked
     if settings.container is not None:
         return "." + settings.container.lower().lstrip(".")
@@ -127,7 +129,9 @@ def _check_outputs(jobs: list[Job], overwrite: bool, make_folders: bool) -> None
     seen: dict[Path, Path] = {}
     for job in jobs:
         if job.output in seen:
-            raise RequestError(f"{seen[job.output]} and {job.source.path} would both be written to {job.output}; rename one")
+            raise RequestError(
+                f"{seen[job.output]} and {job.source.path} would both be written to {job.output}; rename one"
+            )
         seen[job.output] = job.source.path
     for job in jobs:
         if make_folders:
@@ -138,7 +142,8 @@ def _check_outputs(jobs: list[Job], overwrite: bool, make_folders: bool) -> None
 def work_of(jobs: Sequence[Job]) -> int:
     """Input pixels of all jobs; a video of unknown length counts as long."""
     return sum(
-        j.source.width * j.source.height * (1 if j.source.kind == "image" else (j.source.frames or 100_000)) for j in jobs
+        j.source.width * j.source.height * (1 if j.source.kind == "image" else (j.source.frames or 100_000))
+        for j in jobs
     )
 
 

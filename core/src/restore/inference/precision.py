@@ -49,7 +49,11 @@ class Mode:
 
 def _candidates(device: torch.device, precision: str, channels_last: bool | str) -> list[Mode]:
     # fp16 on a CPU is emulated: measured at a sixth of float32's speed, so it is never tried there unasked.
-    kinds = (["fp32", "bf16", "fp16"] if device.type == "cuda" else ["fp32", "bf16"]) if precision == "auto" else [precision]
+    kinds = (
+        (["fp32", "bf16", "fp16"] if device.type == "cuda" else ["fp32", "bf16"])
+        if precision == "auto"
+        else [precision]
+    )
     layouts = [False, True] if channels_last == "auto" else [bool(channels_last)]
     return [Mode(kind, layout) for kind in kinds for layout in layouts]  # type: ignore[arg-type]
 

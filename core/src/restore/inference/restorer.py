@@ -61,7 +61,9 @@ class Restorer:
         if not isinstance(traits, Traits):
             raise RestoreError(f"{name}: traits is a {type(traits).__name__}, not restore.Traits")
         if traits.temporal != "frame":
-            raise RequestError(f"{name} looks along time ({traits.temporal}); this version runs models of single frames")
+            raise RequestError(
+                f"{name} looks along time ({traits.temporal}); this version runs models of single frames"
+            )
         if traits.needs_operator:
             raise RequestError(f"{name} needs the linear operator beside its input, which `restore run` cannot know")
         self.traits, self.settings, self.name, self.work = traits, settings, name, work
@@ -105,7 +107,8 @@ class Restorer:
         wanted = (height * self.scale, width * self.scale)
         if int(out.shape[-2]) < wanted[0] or int(out.shape[-1]) < wanted[1]:
             raise RestoreError(
-                f"{self.name}: its traits say scale {self.scale}, but {width}x{height} became {out.shape[-1]}x{out.shape[-2]}"
+                f"{self.name}: its traits say scale {self.scale}, but {width}x{height} became "
+                f"{out.shape[-1]}x{out.shape[-2]}"
             )
         return out[..., : wanted[0], : wanted[1]].float()
 
@@ -148,7 +151,9 @@ class Restorer:
                     raise
             smaller = self._halved(tile, max(frames.shape[-2:]))
             if smaller < _SMALLEST_TILE:
-                raise RestoreError(f"{self.name}: there is not enough memory on {self.device}, even for tiles of {tile} pixels")
+                raise RestoreError(
+                    f"{self.name}: there is not enough memory on {self.device}, even for tiles of {tile} pixels"
+                )
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             say(f"{self.name}: out of memory; going on with tiles of {smaller} pixels")
@@ -159,14 +164,14 @@ class Restorer:
         return (longest if tile <= 0 else min(tile, longest)) // 2
 
     def _tiled(self, frames: Tensor, tile: int, mode: Mode) -> Tensor:
-        halo, multiple = self.traits.halo.pixels, self.traits.multiple_of
-        planned = tiles.plan(int(frames.shape[-2]), int(frames.shape[-1]), tile, halo, multiple)
-        fade = 0
-        if self.traits.global_context and len(planned) > 1:
-            fade = max(1, halo // 2)
+        halo, size = self.traits.halo.pixels, (int(frames.shape[-2]), int(frames.shape[-1]))
+        # The pixels that are blended need their whole context too.
+        fade = max(4, halo // 2) if self.traits.global_context else 0
+        planned = tiles.plan(*size, tile, halo + fade, self.traits.multiple_of)
+        if fade and len(planned) > 1:
             self._warn_once(
-                f"{self.name} looks at the whole frame at once, so tiles of {tile} pixels only come near its whole-frame "
-                "result; their seams are blended"
+                f"{self.name} looks at the whole frame at once, so tiles of {tile} pixels only come near its "
+                "whole-frame result; their seams are blended"
             )
         return tiles.apply(lambda piece: self._forward(piece, mode), frames, planned, self.scale, fade)
 
@@ -178,14 +183,14 @@ class Restorer:
         return self._tiles[shape]
 
     def _first_tile(self, frames: Tensor) -> int:
-        """0 where whole frames fit; else the largest tile that should. A CPU out of memory kills, it does not raise."""
+        """0 where whole frames fit, else the largest tile that should: a CPU out of memory kills, it does not raise."""
         if not self._bytes_per_pixel:
             self._bytes_per_pixel = self._measure_activations(frames)
         room = 0.6 * _free_memory(self.device)
         pixels = int(frames.shape[-2]) * int(frames.shape[-1])
         if frames.shape[0] * pixels * self._bytes_per_pixel <= room:
             return 0
-        side = int((room / (frames.shape[0] * self._bytes_per_pixel)) ** 0.5) - 2 * self.traits.halo.pixels
+        side = int((room / (frames.shape[0] * self._bytes_per_pixel)) ** 0.5) - 3 * self.traits.halo.pixels
         return max(_SMALLEST_TILE, side)
 
     def _measure_activations(self, frames: Tensor) -> float:
@@ -217,9 +222,13 @@ class Restorer:
             out = out.float()
             out[bad] = self._in_memory(frames[bad], Mode()).float()
             if bool(torch.isfinite(out).all()):
-                self._warn_once(f"{self.name}: frame {named} was not finite in {self.mode.precision}; done again in fp32")
+                self._warn_once(
+                    f"{self.name}: frame {named} was not finite in {self.mode.precision}; done again in fp32"
+                )
                 return out
-        raise RestoreError(f"{self.name}: the output of frame {named} is not finite, in float32 too; the weights may be damaged")
+        raise RestoreError(
+            f"{self.name}: the output of frame {named} is not finite, in float32 too; the weights may be damaged"
+        )
 
     def _warn_once(self, text: str) -> None:
         if text not in self.warnings:

@@ -54,7 +54,7 @@ def plan(height: int, width: int, tile: int, halo: int, multiple: int = 1) -> li
 
 
 def _ramp(region: Span, core: Span, length: int, fade: int, scale: int) -> Tensor:
-    """Blend weights of one tile along one axis: one inside the core, falling to zero over ``2*fade`` around its edges."""
+    """Blend weights of one tile along one axis: one inside, falling to zero over ``2*fade`` at the edges."""
     position = torch.arange(region[0] * scale, region[1] * scale, dtype=torch.float32) + 0.5
     weight = torch.ones_like(position)
     if core[0] > 0:
@@ -64,9 +64,7 @@ def _ramp(region: Span, core: Span, length: int, fade: int, scale: int) -> Tenso
     return weight
 
 
-def apply(
-    model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile], scale: int, fade: int = 0
-) -> Tensor:
+def apply(model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile], scale: int, fade: int = 0) -> Tensor:
     """Run a model tile by tile.
 
     Args:
@@ -74,8 +72,8 @@ def apply(
         frames: ``(N, C, H, W)``.
         tiles: from :func:`plan` for H and W.
         scale: of the model.
-        fade: 0: each core is taken as it is, which is exact where the halo covers the receptive field. Above: neighbouring
-            answers are blended over ``fade`` pixels to both sides of a seam, for models whose context is global.
+        fade: 0: each core is taken as it is, which is exact where the halo covers the receptive field. Above:
+            neighbouring answers are blended over ``fade`` pixels to both sides of a seam, for models whose context is global.
 
     Returns:
         ``(N, C, scale*H, scale*W)`` in the model's output type.
@@ -105,9 +103,7 @@ def apply(
     return out if total is None else out / total
 
 
-def _answers(
-    model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile]
-) -> Iterator[tuple[Tile, Tensor]]:
+def _answers(model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile]) -> Iterator[tuple[Tile, Tensor]]:
     for tile in tiles:
         (top, bottom), (left, right) = tile.region
         yield tile, model(frames[..., top:bottom, left:right])

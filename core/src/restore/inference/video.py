@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ from restore.media.encoders import OutputOptions, choose_codec, choose_layout
 from restore.media.frame import VideoFrame
 from restore.media.reader import VideoReader
 from restore.media.writer import VideoWriter
-from restore.progress import Progress
+from restore.progress import Progress, say
 
 _QUEUE = 4  # batches between two threads
 _END = object()
@@ -45,10 +46,8 @@ class Channel:
 
     def end(self, error: BaseException | None = None) -> None:
         """No more items; ``error`` is raised at the receiver after all items before it."""
-        try:
+        with contextlib.suppress(_Stopped):
             self.put((_END, error))
-        except _Stopped:
-            pass
 
     def shut(self) -> None:
         """The receiver wants nothing more."""
@@ -142,9 +141,7 @@ class VideoJob:
             codec = choose_codec(output, info.layout, options, width)
             layout = choose_layout(info.layout, width, height, codec, options.pixel_format)
             self.batch = batch_size(info.width, info.height, batch, stages.restorers[0].device.type)
-            self.writer = VideoWriter(
-                output, self.reader, width, height, layout, options=options, overwrite=overwrite
-            )
+            self.writer = VideoWriter(output, self.reader, width, height, layout, options=options, overwrite=overwrite)
         except BaseException:
             self.reader.close()
             raise
@@ -164,7 +161,9 @@ class VideoJob:
                 raise self._encoding_error
             if self.writer.frames_written != self.reader.frames_read:
                 read, written = self.reader.frames_read, self.writer.frames_written
-                raise MediaError(f"{self.reader.path}: {read} frames were read and {written} written; this is a bug, please report it")
+                raise MediaError(
+                    f"{self.reader.path}: {read} frames were read and {written} written; please report this bug"
+                )
             self.writer.commit()
         except BaseException as error:
             decoded.shut()
@@ -214,6 +213,10 @@ class VideoJob:
             part = self.writer.abort(keep=True)
         except Exception:
             return error
-        if part is None or not isinstance(error, RestoreError):
+        if part is None:
             return error
-        return type(error)(f"{error}\nWhat was restored until then ({self.writer.frames_written} frames) is in {part}")
+        where = f"What was restored until then ({self.writer.frames_written} frames) is in {part}"
+        if isinstance(error, RestoreError):
+            return type(error)(f"{error}\n{where}")
+        say(where)
+        return error

@@ -44,7 +44,7 @@ _IMAGE_COLOR = ColorInfo(matrix="rgb", range="full", siting="center")
 
 def _to_tensor(planes: Sequence[Plane], device: torch.device | str) -> Tensor:
     """Equal planes of N pictures to float32 ``(N, 1, H, W)`` holding the codes; moved in their stored size."""
-    stack = np.stack(planes) if len(planes) > 1 else planes[0][None]
+    stack = np.stack(planes)
     if stack.dtype == np.uint8:
         return torch.from_numpy(stack).to(device).float().unsqueeze(1)
     # torch does little with uint16: it travels as int16 and is put right on the device.

@@ -35,6 +35,8 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._old is not None:
             signal.signal(signal.SIGINT, self._old)

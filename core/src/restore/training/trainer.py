@@ -80,8 +80,10 @@ def build_parts(recipe: Recipe, document: Document, builder: Builder) -> Parts:
     model, component = build_model(model_use, builder)
     start = recipe.training.start
     if start is not None:
-        with root.child("training").child("start").locate():
+        place = root.child("training").child("start")
+        with place.child("weights").locate():
             found = weight_files.read(weight_files.find(start.weights, builder.registry))
+        with place.locate():
             weight_files.load_into(model, found, start.exclude)
     optimizer_use = _needed(recipe.optimizer, "optimizer", root)
     optimizer, learning_rate = build_optimizer(optimizer_use, model.parameters(), builder)
@@ -140,7 +142,6 @@ class Trainer:
         self.parts.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration, self.best, self._seconds = state["iteration"], state["best"], state["seconds"]
-        torch.set_rng_state(state["rng"])
         self.directory.forget_after(self.iteration)
 
     def fit(self) -> None:
@@ -173,7 +174,11 @@ class Trainer:
 
     def _iterate(self, clean: Tensor) -> dict[str, float]:
         parts = self.parts
-        step = Step(self.iteration, parts.settings.iterations, seeded(parts.settings.seed, 3, self.iteration))
+        seed = parts.settings.seed
+        step = Step(self.iteration, parts.settings.iterations, seeded(seed, 3, self.iteration))
+        # What draws from torch's own generators (dropout) follows from the seed and the iteration too, on every device:
+        # a resumed run need not have drawn what came before.
+        torch.manual_seed(seeded(seed, 4, self.iteration, self.fabric.global_rank).initial_seed())
         rate = parts.learning_rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -253,7 +258,6 @@ class Trainer:
                 "seconds": self._seconds,
                 "model": self.parts.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
             }
         )
 

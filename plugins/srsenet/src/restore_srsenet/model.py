@@ -95,7 +95,7 @@ class SrSENet(nn.Module):
         for name, value in (("scale", scale), ("blocks", blocks), ("features", features), ("se_hidden", se_hidden)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        # k = 2r - (r mod 2), stride r, padding r//2 gives exactly r*h rows for every r; k = 2r, as in the code, only if even.
+        # k = 2r - (r mod 2), stride r, padding r//2 gives exactly r*h rows; k = 2r, as in the code, only for even r.
         kernel, padding = 2 * scale - scale % 2, scale // 2
         self.traits = Traits(scale=scale, channels="y", halo=Halo(pixels=2 * blocks + 2), global_context=True)
         self.fig2_activations = fig2_activations
