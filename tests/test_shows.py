@@ -147,3 +147,46 @@ def test_memory_does_not_grow_with_length(clips, tmp_path):
         done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=240)
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] < 1.05 * peaks[0], peaks
+
+
+BARS = [
+    (235, 128, 128),
+    (168, 44, 136),
+    (145, 147, 44),
+    (63, 102, 240),
+    (51, 109, 212),
+    (28, 212, 120),
+    (180, 128, 128),
+]
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("span", [1, 2], ids=["limited", "full"])
+@pytest.mark.parametrize("matrix", [6, 1, 9], ids=["601", "709", "2020"])
+def test_colour_bars_pass_an_rgb_model_within_one_level(restore, clips, tmp_path, matrix, span, bits):
+    """Through RGB, enlarged and back to 4:2:0: away from the edges of the bars every code stays within one level."""
+    import numpy as np
+
+    bar = 32
+
+    def planes(layout, h, w, k):
+        columns = np.repeat(np.array(BARS), bar, axis=0) << (bits - 8)
+        full = [np.tile(columns[:, c], (h, 1)).astype(layout.dtype) for c in range(3)]
+        return full[0], full[1][::2, ::2].copy(), full[2][::2, ::2].copy()
+
+    source = clips.make(
+        tmp_path / "in.mkv", frames=2, codec="ffv1", planes=planes, size=(32, bar * len(BARS)),
+        pix_fmt="yuv420p" if bits == 8 else "yuv420p10le", codes=(matrix, span, 1, 1),
+    )  # fmt: skip
+    settings = ["--set", 'model.channels="rgb"', "--set", "run.output.codec=ffv1"]
+    result = restore("run", "--recipe", "bicubic", *settings, source, "-o", "out.mkv")
+    assert result.code == 0, result.err
+    before, after = clips.read(source)[0], clips.read(tmp_path / "out.mkv")[0]
+    assert after.color == before.color
+    for old, new in zip(before.planes, after.planes, strict=True):
+        width = old.shape[1] // len(BARS)
+        for i in range(len(BARS)):
+            expected = int(old[0, i * width + width // 2])
+            middle = new[:, 2 * i * width + 8 : 2 * (i + 1) * width - 8].astype(int)
+            assert middle.size
+            assert abs(middle - expected).max() <= 1, (i, expected, middle.min(), middle.max())

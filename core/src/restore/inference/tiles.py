@@ -73,7 +73,7 @@ def apply(model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile], 
         tiles: from :func:`plan` for H and W.
         scale: of the model.
         fade: 0: each core is taken as it is, which is exact where the halo covers the receptive field. Above:
-            neighbouring answers are blended over ``fade`` pixels to both sides of a seam, for models whose context is global.
+            neighbouring answers are blended over ``fade`` pixels on both sides of a seam, where the context is global.
 
     Returns:
         ``(N, C, scale*H, scale*W)`` in the model's output type.
