@@ -13,7 +13,7 @@ from typing import Any, Mapping
 import attrs
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from restore.build import asset_path
@@ -153,5 +153,6 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any],
         plain = {k: v.half() if v.is_floating_point() else v for k, v in plain.items()}
     text = {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()}
     part = path.with_name(f".{path.name}.part")
-    save_file(plain, str(part), metadata=text)
+    # safetensors' own save_file makes files that only their owner can read.
+    part.write_bytes(serialize(plain, metadata=text))
     os.replace(part, path)
