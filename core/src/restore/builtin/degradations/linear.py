@@ -1,0 +1,367 @@
+"""Degradations that are a linear operator and, if asked for, white noise on what it measures.
+
+``Pair.operator`` is the operator that was applied, so that models which need it (unrolled ADMM) have it.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from restore.builtin.degradations.draw import check_range, draw
+from restore.contracts import Pair, Step
+from restore.operators import (
+    BoxDownsample,
+    CompressiveSensing,
+    Grey,
+    Mask,
+    Mixed,
+    Operator,
+    Snapshot,
+    VideoSensing,
+    frame_interpolation,
+    frame_prediction,
+    gaussian_downsample,
+)
+from restore.operators.diagonal import clip_sizes
+from restore.operators.resampling import BlurBorder
+from restore.operators.rows import Kind
+
+Shape = tuple[int, int, int, int]
+Sigma = float | tuple[float, float]
+Own = TypeVar("Own", bound="LinearDegradation")
+OwnDrawn = TypeVar("OwnDrawn", bound="Drawn")
+
+
+def device_of(generator: torch.Generator | None) -> torch.device:
+    """Where to draw, so that a seed means the same on every device."""
+    return generator.device if generator is not None else torch.device("cpu")
+
+
+class LinearDegradation(ABC):
+    """A linear operator with noise. A subclass gives :meth:`operator`.
+
+    Args:
+        sigma: standard deviation of the noise on the [0, 1] scale, or a range from which each sample draws its own. It
+            is added to what is measured; where a mask hides a value nothing is measured, and there is no noise.
+
+    Attributes:
+        per_frame: frames are spoilt independently of each other.
+
+    Raises:
+        ValueError: a negative sigma, or a range whose ends are not in order.
+    """
+
+    per_frame = True
+    # Nothing random: the operator of a shape is made once, with its factors.
+    fixed = True
+
+    def __init__(self, sigma: Sigma = 0.0) -> None:
+        check_range("sigma", sigma, 0)
+        self.sigma = sigma
+        self._made: tuple[Shape, Operator | Mixed] | None = None
+
+    @abstractmethod
+    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator | Mixed:
+        """The operator for ``count`` clips of ``shape`` = (T, C, H, W), drawn from the generator where it is random.
+
+        Raises:
+            ValueError: the operator does not fit the shape.
+        """
+
+    def crop(self, clean: Tensor) -> Tensor:
+        """The part of the clean clip that the operator takes, and the target: by default all of it."""
+        return clean
+
+    def settled(self: Own, generator: torch.Generator | None) -> Own:
+        """The same with what is random per sample drawn once, for all frames of a video."""
+        other = copy.copy(self)
+        other.sigma, other._made = draw(self.sigma, 1, generator)[0], None
+        return other
+
+    def __call__(self, clean: Tensor, step: Step) -> Pair:
+        """``(B, T, C, H, W)`` to a pair: the measurement, the clip (cropped where sizes must fit), and the operator.
+
+        Raises:
+            ValueError: the operator does not fit the clip.
+        """
+        target = self.crop(clean)
+        frames, channels, height, width = target.shape[1:]
+        shape = frames, channels, height, width
+        if self.fixed:
+            if self._made is None or self._made[0] != shape:
+                self._made = shape, self.operator(shape, target.shape[0], None)
+            operator = self._made[1]
+        else:
+            operator = self.operator(shape, target.shape[0], step.generator)
+        return Pair(self._noisy(operator(target), operator, step.generator), target, operator)
+
+    def _noisy(self, observed: Tensor, operator: Operator | Mixed, generator: torch.Generator | None) -> Tensor:
+        if self.sigma == 0:
+            return observed
+        count = len(operator.shapes) if isinstance(operator, Mixed) else observed.shape[0]
+        sigmas = draw(self.sigma, count, generator)
+        weight = torch.tensor(sigmas, dtype=observed.dtype, device=observed.device)
+        if isinstance(operator, Mixed) and operator.ragged:
+            weight = weight.repeat_interleave(torch.tensor([s.rows for s in operator.shapes], device=observed.device))
+        else:
+            weight = weight.view(-1, *[1] * (observed.ndim - 1))
+        noise = torch.randn(observed.shape, generator=generator, dtype=observed.dtype, device=device_of(generator))
+        if isinstance(operator, Mask):
+            weight = weight * (operator.mask.to(observed) != 0)
+        return observed + weight * noise.to(observed.device)
+
+
+class BoxDownscale(LinearDegradation):
+    """The mean of ``scale`` x ``scale`` boxes.
+
+    Args:
+        scale: at least 1.
+        crop: whether the target loses the rows and columns at the bottom and right that fill no box; otherwise they
+            stay, unseen by the measurement (VideoOneNet's problem SR).
+        sigma: noise, see :class:`LinearDegradation`.
+
+    Raises:
+        ValueError: a scale below 1, or a negative sigma.
+    """
+
+    def __init__(self, scale: int, crop: bool = False, sigma: Sigma = 0.0) -> None:
+        super().__init__(sigma)
+        if scale < 1:
+            raise ValueError(f"scale must be at least 1, got {scale}")
+        self.scale, self.cropped = scale, crop
+
+    def crop(self, clean: Tensor) -> Tensor:
+        """To whole boxes, if asked for."""
+        return whole(clean, self.scale) if self.cropped else clean
+
+    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
+        """The boxes."""
+        return BoxDownsample(shape, self.scale)
+
+
+def whole(clean: Tensor, scale: int) -> Tensor:
+    """Clips cropped at the bottom and right to multiples of ``scale``.
+
+    Raises:
+        ValueError: a side below ``scale``.
+    """
+    height, width = clean.shape[-2:]
+    if min(height, width) < scale:
+        raise ValueError(f"frames of {width}x{height} are smaller than one pixel at scale {scale}")
+    return clean[..., : height // scale * scale, : width // scale * scale]
+
+
+class GaussianDownscale(LinearDegradation):
+    """BD: Gaussian blur, then every ``scale``-th pixel; the target is cropped to a multiple of the scale.
+
+    Args:
+        scale: at least 1.
+        blur: standard deviation of the Gaussian in clean pixels; the video super-resolution benchmarks have 1.6.
+        size: odd number of taps along each axis.
+        border: what lies outside the frame.
+        sigma: noise, see :class:`LinearDegradation`.
+
+    Raises:
+        ValueError: a scale below 1, a blur not above 0, an even size, or a negative sigma.
+    """
+
+    def __init__(
+        self, scale: int, blur: float = 1.6, size: int = 13, border: BlurBorder = "reflect", sigma: Sigma = 0.0
+    ) -> None:
+        super().__init__(sigma)
+        if scale < 1:
+            raise ValueError(f"scale must be at least 1, got {scale}")
+        gaussian_downsample((1, 1, scale, scale), scale, blur, size, border)
+        self.scale, self.blur, self.size, self.border = scale, blur, size, border
+
+    def crop(self, clean: Tensor) -> Tensor:
+        """To a multiple of the scale."""
+        return whole(clean, self.scale)
+
+    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
+        """Blur and stride, as a matrix per axis."""
+        return gaussian_downsample(shape, self.scale, self.blur, self.size, self.border)
+
+
+class FrameInterpolation(LinearDegradation):
+    """Only every ``rate``-th frame is seen: ``T // rate`` frames.
+
+    Args:
+        rate: at least 1.
+        sigma: noise, see :class:`LinearDegradation`.
+
+    Raises:
+        ValueError: a rate below 1, or a negative sigma.
+    """
+
+    per_frame = False
+
+    def __init__(self, rate: int, sigma: Sigma = 0.0) -> None:
+        super().__init__(sigma)
+        if rate < 1:
+            raise ValueError(f"rate must be at least 1, got {rate}")
+        self.rate = rate
+
+    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
+        """The selection."""
+        return frame_interpolation(shape, self.rate)
+
+
+class FramePrediction(LinearDegradation):
+    """Only the first ``T - floor(T * missing)`` frames are seen.
+
+    Args:
+        missing: part of the frames that is to be predicted, in [0, 1).
+        sigma: noise, see :class:`LinearDegradation`.
+
+    Raises:
+        ValueError: a part outside [0, 1), or a negative sigma.
+    """
+
+    per_frame = False
+
+    def __init__(self, missing: float, sigma: Sigma = 0.0) -> None:
+        super().__init__(sigma)
+        frame_prediction((1, 1, 1, 1), missing)
+        self.missing = missing
+
+    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
+        """The selection."""
+        return frame_prediction(shape, self.missing)
+
+
+class Greyscale(LinearDegradation):
+    """Only a weighted sum of the channels is seen: what colourisation undoes.
+
+    Args:
+        weights: one per channel; absent: the luma of BT.601, (0.299, 0.587, 0.114).
+        sigma: noise, see :class:`LinearDegradation`.
+    """
+
+    def __init__(self, weights: list[float] | None = None, sigma: Sigma = 0.0) -> None:
+        super().__init__(sigma)
+        self.weights = weights
+
+    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
+        """The sum over channels."""
+        return Grey(shape, self.weights)
+
+
+class Drawn(LinearDegradation):
+    """A degradation whose operator has a seed: one for all clips, or one drawn for every sample."""
+
+    per_frame = False
+
+    def __init__(self, seed: int, every: Literal["run", "sample"], sigma: Sigma) -> None:
+        super().__init__(sigma)
+        if every not in ("run", "sample"):
+            raise ValueError(f"every must be 'run' or 'sample', got {every!r}")
+        self.seed, self.fixed = seed, every == "run"
+
+    def settled(self: OwnDrawn, generator: torch.Generator | None) -> OwnDrawn:
+        """The same with one seed for a whole video."""
+        other = super().settled(generator)
+        if not self.fixed:
+            other.seed, other.fixed = self._seeds(1, generator)[0], True
+        return other
+
+    def _seeds(self, count: int, generator: torch.Generator | None) -> list[int]:
+        drawn = torch.randint(0, 2**31, (count,), generator=generator, device=device_of(generator))
+        return [int(s) for s in drawn.tolist()]
+
+    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator | Mixed:
+        """One for all, or one per sample."""
+        if self.fixed:
+            return self.seeded(shape, self.seed)
+        made = [self.seeded(shape, seed) for seed in self._seeds(count, generator)]
+        return made[0] if count == 1 else Mixed(made)
+
+    @abstractmethod
+    def seeded(self, shape: Shape, seed: int) -> Operator:
+        """The operator of a seed."""
+
+
+class ClipSensing(Drawn):
+    """Compressive sensing: ``round(ratio * d)`` random sums over the d values of a clip. The result is no clip.
+
+    Args:
+        ratio: in (0, 1].
+        kind: ``gaussian`` rows, ``structured`` ones (random signs and an orthonormal transform), or ``auto``: Gaussian
+            up to 2^26 entries of the matrix.
+        seed: of the rows.
+        every: ``run``, the same rows for all clips; ``sample``, every sample draws its own.
+        sigma: noise, see :class:`LinearDegradation`.
+
+    Raises:
+        ValueError: a ratio outside (0, 1], an unknown kind, or a negative sigma.
+    """
+
+    def __init__(
+        self,
+        ratio: float = 0.1,
+        kind: Kind = "auto",
+        seed: int = 0,
+        every: Literal["run", "sample"] = "run",
+        sigma: Sigma = 0.0,
+    ) -> None:
+        super().__init__(seed, every, sigma)
+        CompressiveSensing((1, 1, 1, 1), ratio, kind=kind)
+        self.ratio, self.kind = ratio, kind
+
+    def seeded(self, shape: Shape, seed: int) -> Operator:
+        """The rows of a seed."""
+        return CompressiveSensing(shape, self.ratio, seed, self.kind)
+
+
+class ChangeSensing(ClipSensing):
+    """Video compressive sensing: the first frame, and ``round(ratio * HW)`` random sums of each frame's change.
+
+    Parameters are those of :class:`ClipSensing`; ``auto`` means Gaussian rows up to 2^22 entries of a frame's matrix.
+    """
+
+    def seeded(self, shape: Shape, seed: int) -> Operator:
+        """The rows of a seed."""
+        return VideoSensing(shape, self.ratio, seed, self.kind)
+
+
+class SnapshotSensing(Drawn):
+    """Snapshot compressive video: all frames, each behind its own random binary code, summed into one.
+
+    Args:
+        keep: chance of a pixel of a code to be open, in (0, 1].
+        seed: of the codes.
+        every: ``run``, the same codes for all clips; ``sample``, every sample draws its own.
+        sigma: noise, see :class:`LinearDegradation`.
+
+    Raises:
+        ValueError: a chance outside (0, 1], or a negative sigma.
+    """
+
+    def __init__(
+        self, keep: float = 0.5, seed: int = 0, every: Literal["run", "sample"] = "run", sigma: Sigma = 0.0
+    ) -> None:
+        super().__init__(seed, every, sigma)
+        check_keep(keep)
+        self.keep = keep
+
+    def seeded(self, shape: Shape, seed: int) -> Operator:
+        """The codes of a seed."""
+        frames, _, height, width = clip_sizes(shape)
+        open_ = torch.rand(frames, 1, height, width, generator=torch.Generator().manual_seed(seed)) < self.keep
+        return Snapshot(shape, open_)
+
+
+def check_keep(keep: float) -> None:
+    """ValueError unless ``keep`` is a chance in (0, 1]."""
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep must lie in (0, 1], got {keep}")
+
+
+def batched(mask: Tensor) -> Tensor:
+    """``(B, T, C, H, W)`` masks; a single one without its batch axis, so that it fits any batch."""
+    return mask[0] if mask.shape[0] == 1 else mask
