@@ -121,13 +121,53 @@ def test_overwriting_on_request(cli, folder, tmp_path):
     assert Image.open(tmp_path / "o.png").size == (7, 5)
 
 
-def test_two_inputs_for_one_name_and_videos_are_refused(cli, folder, tmp_path):
+def test_two_inputs_for_one_name_are_refused(cli, folder, tmp_path):
     Image.open(folder / "a.png").save(folder / "a.jpg")
     answer = cli("degrade", folder, "-o", tmp_path / "out", *BICUBIC)
     assert answer.code == 2
     assert "would both become" in answer.err
-    from restore.samples import path
+    assert not (tmp_path / "out").exists()
 
-    answer = cli("degrade", path("sample.mkv"), "-o", tmp_path / "o.png", *BICUBIC)
-    assert answer.code == 2
-    assert "takes images in this version" in answer.err
+
+def test_a_seed_decides_the_noise_and_every_image_has_its_own(cli, folder, tmp_path):
+    Image.open(folder / "a.png").save(folder / "a2.png")
+    noise = ("--use", "gaussian-noise", "--set", "sigma=25/255")
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        answer = cli("degrade", folder, "-o", tmp_path / name, *noise, "--seed", seed)
+        assert answer.code == 0, answer.err
+    one, again, other = ((tmp_path / n / "a.png").read_bytes() for n in ("one", "again", "other"))
+    assert one == again != other
+    clean, *noisy = (
+        np.asarray(Image.open(p)).astype(int)
+        for p in (folder / "a.png", tmp_path / "one/a.png", tmp_path / "one/a2.png")
+    )
+    middle = (clean > 80) & (clean < 175)
+    assert 21 < (noisy[0] - clean)[middle].std() < 29
+    assert not np.array_equal(*noisy)
+
+
+def test_jpeg_and_codec_of_an_image(cli, folder, tmp_path):
+    for number, arguments in enumerate(
+        (
+            ["jpeg", "--set", "quality=10"],
+            ["codec", "--set", "qp=40"],
+            ["codec", "--set", "qp=40", "--set", "codec=x264"],
+        )
+    ):
+        for name in ("a.png", "b.png"):
+            answer = cli("degrade", folder / name, "-o", tmp_path / f"{number}{name}", "--use", *arguments)
+            assert answer.code == 0, answer.err
+            clean, made = (np.asarray(Image.open(p)).astype(int) for p in (folder / name, tmp_path / f"{number}{name}"))
+            assert made.shape == clean.shape
+            assert 5 < np.abs(made - clean).mean() < 80
+
+
+def test_one_bad_file_of_a_folder_costs_only_itself(cli, folder, tmp_path):
+    (folder / "bad.png").write_bytes(b"no picture")
+    cut = (folder / "a.png").read_bytes()
+    (folder / "cut.png").write_bytes(cut[: len(cut) // 2])
+    answer = cli("degrade", folder, "-o", tmp_path / "out", *BICUBIC, "--json")
+    assert answer.code == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    results = json.loads(answer.out)["results"]
+    assert {r["input"].rsplit("/")[-1] for r in results if r["output"] is None} == {"bad.png", "cut.png"}

@@ -26,6 +26,39 @@ def restore_degradations() -> list[Component]:
         Component(
             "bicubic", f"{_HERE}.degradations.bicubic:Bicubic", "MATLAB-compatible antialiased down-scaling (BI)"
         ),
+        Component("gaussian-noise", f"{_HERE}.degradations.noise:GaussianNoise", "white Gaussian noise"),
+        Component("poisson-noise", f"{_HERE}.degradations.noise:PoissonNoise", "photon noise, stronger where brighter"),
+        Component("rounding", f"{_HERE}.degradations.noise:Rounding", "storing in 8 bits, or in any other number"),
+        Component("jpeg", f"{_HERE}.degradations.jpeg:JPEG", "JPEG, every frame by itself"),
+        Component(
+            "codec", f"{_HERE}.degradations.codec:Codec", "x264 or x265 with QP or CRF, or HM's low-delay ladder"
+        ),
+        Component("chain", f"{_HERE}.degradations.chain:Chain", "degradations one after the other"),
+        *_linear_degradations(),
+        Component("choice", f"{_HERE}.degradations.chain:Choice", "one of several degradations, drawn at random"),
+    ]
+
+
+def _linear_degradations() -> list[Component]:
+    """Those with a linear operator, which the pair carries."""
+    here, videoonet = f"{_HERE}.degradations", "Milacski et al., ICML 2020 (VideoOneNet)"
+    return [
+        Component("inpainting", f"{here}.inpainting:Inpainting", "random values or pixels are missing", videoonet),
+        Component("block-inpainting", f"{here}.inpainting:BlockInpainting", "the middle is missing", videoonet),
+        Component("scattered-inpainting", f"{here}.inpainting:ScatteredInpainting", "random boxes missing", videoonet),
+        Component("mask", f"{here}.inpainting:FileMask", "what an image leaves black is missing"),
+        Component("box", f"{here}.linear:BoxDownscale", "means of boxes, any whole scale", videoonet),
+        Component("gaussian-downscale", f"{here}.linear:GaussianDownscale", "Gaussian blur and stride (BD)"),
+        Component("frame-interpolation", f"{here}.linear:FrameInterpolation", "every n-th frame is seen", videoonet),
+        Component("frame-prediction", f"{here}.linear:FramePrediction", "the first frames are seen", videoonet),
+        Component("greyscale", f"{here}.linear:Greyscale", "the BT.601 luma alone is seen", videoonet),
+        Component("compressive-sensing", f"{here}.linear:ClipSensing", "random sums over the whole clip", videoonet),
+        Component("video-sensing", f"{here}.linear:ChangeSensing", "first frame, random sums of changes", videoonet),
+        Component("snapshot", f"{here}.linear:SnapshotSensing", "coded frames summed into one", "Llull et al., 2013"),
+        Component("disk-blur", f"{here}.blurring:DiskBlur", "out of focus", videoonet),
+        Component("motion-blur", f"{here}.blurring:MotionBlur", "motion along a line", videoonet),
+        Component("temporal-blur", f"{here}.blurring:TemporalBlur", "means over neighbours in time", videoonet),
+        Component("kernel-blur", f"{here}.blurring:FileBlur", "a blur whose kernel a file holds"),
     ]
 
 
@@ -53,7 +86,20 @@ def restore_schedules() -> list[Component]:
 @hookimpl
 def restore_datasets() -> list[Component]:
     """Clean clips."""
-    return [Component("images", f"{_HERE}.datasets.images:Images", "a folder of images, or random patches of them")]
+    return [
+        Component("images", f"{_HERE}.datasets.images:Images", "a folder of images, or random patches of them"),
+        Component("frames", f"{_HERE}.datasets.frames:Frames", "folders of frame images, one folder a clip"),
+        Component("videos", f"{_HERE}.datasets.videos:Videos", "video files, random clips decoded by seeking"),
+        Component(
+            "stills-in-motion",
+            f"{_HERE}.datasets.stills_in_motion:StillsInMotion",
+            "photographs moved along smooth paths, with moving pieces and true optical flow",
+        ),
+        Component("paired", f"{_HERE}.datasets.paired:Paired", "two datasets of the same clips, clean and observed"),
+        Component("hdf5", f"{_HERE}.datasets.hdf5:HDF5", "an array of an HDF5 file (needs h5py)"),
+        Component("mnist", f"{_HERE}.datasets.arrays:MNIST", "handwritten digits from idx files"),
+        Component("cifar10", f"{_HERE}.datasets.arrays:CIFAR10", "CIFAR-10 from its batches, read safely, or npz"),
+    ]
 
 
 @hookimpl
@@ -62,6 +108,13 @@ def restore_metrics() -> list[Component]:
     return [
         Component("psnr", f"{_HERE}.metrics.basic:PSNR", "peak signal-to-noise ratio in dB"),
         Component("ssim", f"{_HERE}.metrics.basic:SSIM", "structural similarity, 11x11 Gaussian window"),
+        Component("ms-ssim", f"{_HERE}.metrics.multiscale:MSSSIM", "structural similarity over five scales"),
+        Component("delta-psnr", f"{_HERE}.metrics.delta:DeltaPSNR", "PSNR gained over the observed clip, per frame"),
+        Component("delta-ssim", f"{_HERE}.metrics.delta:DeltaSSIM", "SSIM gained over the observed clip, per frame"),
+        Component("flicker", f"{_HERE}.metrics.temporal:Flicker", "change from frame to frame beyond the reference's"),
+        Component(
+            "warping-error", f"{_HERE}.metrics.temporal:WarpingError", "difference along the motion, where visible"
+        ),
     ]
 
 

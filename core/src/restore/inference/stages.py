@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Sequence
 
+import torch
+
 from restore.errors import RequestError
 from restore.inference.restorer import Restorer
 from restore.media.color import Picture
 from restore.media.probe import MediaInfo
+
+
+def refuse_interlaced(info: MediaInfo) -> None:
+    """RequestError for a video whose frames are two fields."""
+    if info.interlaced:
+        raise RequestError(
+            f"{info.path} is interlaced: its frames are two fields of different times. Deinterlace it first, "
+            "for example with ffmpeg's bwdif filter"
+        )
 
 
 class Stages:
@@ -29,6 +40,15 @@ class Stages:
         return scale
 
     @property
+    def device(self) -> torch.device:
+        """Where pictures are wanted."""
+        return self.restorers[0].device
+
+    def output_size(self, info: MediaInfo) -> tuple[int, int]:
+        """Height and width in pixels of what becomes of a file."""
+        return info.height * self.scale, info.width * self.scale
+
+    @property
     def precision(self) -> str:
         """How the models were run."""
         return " + ".join(r.mode.name if r.mode is not None else "not run" for r in self.restorers)
@@ -44,11 +64,7 @@ class Stages:
         Raises:
             RequestError: HDR or interlaced video that a model would spoil.
         """
-        if info.interlaced:
-            raise RequestError(
-                f"{info.path} is interlaced: its frames are two fields of different times. Deinterlace it first, "
-                "for example with ffmpeg's bwdif filter"
-            )
+        refuse_interlaced(info)
         for restorer in self.restorers:
             if info.transfer not in restorer.traits.transfers:
                 name = {"pq": "HDR (PQ)", "hlg": "HDR (HLG)"}[info.transfer]

@@ -6,15 +6,16 @@ import contextlib
 import queue
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Protocol
 
 import attrs
+import torch
 
 from restore.errors import MediaError, RestoreError
-from restore.inference.stages import Stages
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions, choose_codec, choose_layout
 from restore.media.frame import VideoFrame
+from restore.media.probe import MediaInfo
 from restore.media.reader import VideoReader
 from restore.media.writer import VideoWriter
 from restore.progress import Progress, say
@@ -108,13 +109,34 @@ class VideoResult:
     warnings: list[str]
 
 
+class Work(Protocol):
+    """What is done to the pictures of a video: :class:`restore.inference.stages.Stages`, or a degradation."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where pictures are wanted."""
+        ...
+
+    def accept(self, info: MediaInfo) -> None:
+        """RequestError for a file that the work would spoil."""
+        ...
+
+    def output_size(self, info: MediaInfo) -> tuple[int, int]:
+        """Height and width in pixels of what becomes of a file."""
+        ...
+
+    def __call__(self, picture: Picture, first: int = 0) -> Picture:
+        """N pictures in, N out; ``first`` is the number of the first of them."""
+        ...
+
+
 class VideoJob:
-    """Restores one video into one file.
+    """Turns one video into one file, all its streams kept.
 
     Args:
         source: the video.
         output: final name; its suffix is the container.
-        stages: the models.
+        stages: the work: models, or a degradation.
         options: codec and quality.
         batch: frames at once, or ``auto``.
         overwrite: an existing output may be replaced.
@@ -127,7 +149,7 @@ class VideoJob:
         self,
         source: Path,
         output: Path,
-        stages: Stages,
+        stages: Work,
         options: OutputOptions,
         batch: int | str = "auto",
         overwrite: bool = False,
@@ -137,10 +159,10 @@ class VideoJob:
         try:
             info = self.reader.info
             stages.accept(info)
-            width, height = info.width * stages.scale, info.height * stages.scale
+            height, width = stages.output_size(info)
             codec = choose_codec(output, info.layout, options, width)
             layout = choose_layout(info.layout, width, height, codec, options.pixel_format)
-            self.batch = batch_size(info.width, info.height, batch, stages.restorers[0].device.type)
+            self.batch = batch_size(info.width, info.height, batch, stages.device.type)
             self.writer = VideoWriter(output, self.reader, width, height, layout, options=options, overwrite=overwrite)
         except BaseException:
             self.reader.close()
@@ -190,7 +212,7 @@ class VideoJob:
 
     def _restore(self, decoded: Channel, restored: Channel, bar: Progress) -> None:
         for batch in decoded:
-            picture = Picture.from_frames(batch, self.stages.restorers[0].device)
+            picture = Picture.from_frames(batch, self.stages.device)
             planes = self.stages(picture, batch[0].index).to_planes(self.writer.layout, self.writer.color)
             for frame, its in zip(batch, planes, strict=True):
                 try:
@@ -215,7 +237,7 @@ class VideoJob:
             return error
         if part is None:
             return error
-        where = f"What was restored until then ({self.writer.frames_written} frames) is in {part}"
+        where = f"What was finished until then ({self.writer.frames_written} frames) is in {part}"
         if isinstance(error, RestoreError):
             return type(error)(f"{error}\n{where}")
         say(where)
