@@ -19,10 +19,11 @@ from restore.errors import RestoreError
 from restore.evaluation.evaluate import Report, evaluate
 from restore.evaluation.protocols import Protocol, protocol
 from restore.functional.color import rgb_to_y
+from restore.functional.seeding import seeded
 from restore.modelling import build_model
 from restore.progress import Progress, say
 from restore.recipe import Recipe, Training, Use
-from restore.training.data import batches, seeded
+from restore.training.data import batches
 from restore.training.directory import RunDirectory
 from restore.training.interrupt import Interrupt
 from restore.training.optimizers import build_optimizer
