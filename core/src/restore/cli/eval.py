@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     "--protocol", "protocol_name", metavar="NAME", help="sr-y or lapsrn [default: the recipe's evaluation.protocol]."
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps [default: the recipe's run.device].")
+@click.option(
+    "--csv", "csv_", type=click.Path(path_type=Path), metavar="FILE", help="Write the table to this file too."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing --csv FILE.")
 @overrides
 @as_json
 def command(
@@ -40,6 +44,8 @@ def command(
     observed: Path | None,
     protocol_name: str | None,
     device: str | None,
+    csv_: Path | None,
+    overwrite: bool,
     overrides: tuple[str, ...],
     json_: bool,
 ) -> None:
@@ -48,14 +54,21 @@ def command(
     \b
     restore eval --plugin srsenet --data Set5/HR
     restore eval --recipe bicubic --set model.scale=4 --data Set5/HR --protocol lapsrn --json
+    restore eval --plugin srsenet --data Set5/HR --csv set5.csv
     """
     from restore.build import Builder
     from restore.catalogue import recipe_document
+    from restore.evaluation.report_csv import csv_text
+    from restore.media.files import check_output, write_whole
     from restore.plugins import registry
     from restore.recipe import check
 
     document = recipe_document(registry(), recipe=recipe, plugin=plugin, overrides=overrides)
+    if csv_ is not None:
+        check_output(csv_, overwrite=overwrite)
     report, model = _evaluate(check(document), document, Builder(registry()), data, observed, protocol_name, device)
+    if csv_ is not None:
+        write_whole(csv_, csv_text(report, model).encode("utf-8"))
     if json_:
         print_json({**report.document(), "model": model})
         return

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a recipe's model.",
     "eval": "Measure a recipe's model on clean images.",
     "degrade": "Make the damaged version of images.",
+    "compare": "Measure versions against a reference, and make a page to look at them.",
     "plugins": "List installed plugins.",
     "components": "List what the plugins add: models, losses, ...",
     "recipes": "List installed recipes.",

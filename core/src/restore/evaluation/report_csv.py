@@ -1,0 +1,29 @@
+"""The table of `restore eval` as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any, Mapping
+
+from restore.evaluation.evaluate import Report
+
+
+def csv_text(report: Report, model: Mapping[str, Any]) -> str:
+    """One row an image and a last row ``mean``, at full precision.
+
+    The first two lines begin with ``#`` and hold, as JSON, the protocol and the model: a number never travels without
+    them. Readers skip them with ``comment="#"`` or by dropping two lines. An infinite PSNR is ``inf``.
+
+    Args:
+        report: with at least one result.
+        model: what was measured.
+    """
+    buffer = io.StringIO()
+    for name, value in (("protocol", report.protocol), ("model", model)):
+        buffer.write(f"# {name}: {json.dumps(value)}\n")
+    writer = csv.DictWriter(buffer, fieldnames=list(report.results[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*report.results, {"name": "mean", **report.mean}])
+    return buffer.getvalue()
