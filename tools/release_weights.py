@@ -1,6 +1,6 @@
 """Turns a finished run into weights that ship: float16 safetensors with the run's provenance.
 
-    python tools/release_weights.py runs/srsenet-x2 plugins/srsenet/src/restore_srsenet/weights/srsenet-x2.safetensors
+python tools/release_weights.py runs/srsenet-x2 plugins/srsenet/src/restore_srsenet/weights/srsenet-x2.safetensors
 """
 
 from __future__ import annotations
