@@ -1,0 +1,127 @@
+"""Checks of recipes: they parse, and every component they name exists and takes what it is given."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Callable, Iterator, Mapping
+
+import attrs
+import torch
+from torch import nn
+
+from restore import weights
+from restore.build import Builder, schema
+from restore.document import Document, Place
+from restore.errors import RequestError, RestoreError
+from restore.plugins import Registry, registry
+from restore.recipe import Recipe, Use
+from restore.recipe import check as parsed
+from restore.testing.conformance import NotApplicableError, check, fail
+from restore.testing.sample import Sample
+from restore.training.optimizers import plan_optimizer
+
+
+def without(use: Use, *keys: str) -> Use:
+    """The table without keys that are not the component's own."""
+    return Use(use.use, {k: v for k, v in use.parameters.items() if k not in keys}, use.place)
+
+
+class Dry(Builder):
+    """Checks a table against the signature of what it names, nested tables too, and makes nothing."""
+
+    def call(
+        self, factory: Callable[..., Any], name: str, values: Mapping[str, Any], place: Place, **provided: Any
+    ) -> Any:
+        """``None``, after the checks of :meth:`restore.build.Builder.call`."""
+        known = schema(factory, tuple(provided))
+
+        def stand_in(**_: Any) -> None:
+            """Has the factory's signature, and does nothing."""
+
+        empty = inspect.Parameter.empty
+        stand_in.__annotations__ = {n: p.annotation for n, p in known.items()}
+        stand_in.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=empty if p.required else p.default)
+                for n, p in known.items()
+            ]
+        )
+        return super().call(stand_in, name, values, place)
+
+    def teacher(self, use: Use) -> None:
+        """A teacher is a model with weights, and perhaps a folder for its answers."""
+        self.build("model", without(use, "weights", "cache"))
+
+
+def _parsed(document: Any) -> Recipe:
+    if not isinstance(document, Document):
+        fail(f"a {type(document).__name__}", "register a TOML file: Component(name, 'package:recipes/name.toml')")
+    return parsed(document)
+
+
+# The kind of component that a recipe's key names; under [data] every key names a dataset.
+_KINDS = {"model": "model", "stages": "model", "degradation": "degradation", "losses": "loss", "optimizer": "optimizer"}
+_KINDS |= {"train": "dataset", "validation": "dataset", "test": "dataset", "lr": "schedule"}
+# What tables hold beside the component's own parameters.
+_EXTRA = {"model": ("weights",), "loss": ("weight",), "optimizer": ("groups",)}
+
+
+def uses(value: Any, key: str = "") -> Iterator[tuple[str, Use]]:
+    """Every component that the tables of a recipe name, phases too, and its kind."""
+    if isinstance(value, Use):
+        kind = _KINDS[key]
+        yield kind, without(value, *_EXTRA.get(kind, ()))
+    elif isinstance(value, tuple):
+        for entry in value:
+            yield from uses(entry, key)
+    elif attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            yield from uses(getattr(value, field.name), field.name)
+
+
+@check("recipe", "the file is TOML of recipe = 1, its tables and keys are known", devices=False)
+def parses(document: Any, sample: Sample) -> None:
+    """As `restore train` and `restore run` read it."""
+    try:
+        _parsed(document)
+    except RequestError as error:
+        fail(str(error), "correct the line; `restore describe recipe` prints what may stand where")
+
+
+@check("recipe", "every component it names is installed and takes the parameters it is given", devices=False)
+def components(document: Any, sample: Sample) -> None:
+    """Nested ones too. Nothing is built: data need not be there."""
+    recipe, builder = _parsed(document), Dry(_registry(sample))
+    try:
+        for kind, use in uses(recipe):
+            if kind == "optimizer":
+                plan_optimizer(use, [("weight", nn.Parameter(torch.zeros(2, 2)))], builder)
+            else:
+                builder.build(kind, use)
+    except RestoreError as error:
+        fail(
+            str(error),
+            "name components of your plugin or of the core; `restore describe NAME` prints what one takes",
+        )
+
+
+@check("recipe", "weights that it names are registered, and their file is in the package", devices=False)
+def weights_there(document: Any, sample: Sample) -> None:
+    """`weights` of the model and of every stage."""
+    recipe = _parsed(document)
+    names = [use.parameters.get("weights") for use in (recipe.model, *recipe.stages) if use is not None]
+    names = [name for name in names if name is not None]
+    if not names:
+        raise NotApplicableError("it names no weights")
+    for name in names:
+        try:
+            weights.read(weights.find(str(name), _registry(sample)))
+        except RestoreError as error:
+            fail(
+                str(error),
+                "add the file to the package and its name to Component(weights={...}), or leave `weights` out",
+            )
+
+
+def _registry(sample: Sample) -> Registry:
+    return registry() if sample.registry is None else sample.registry
