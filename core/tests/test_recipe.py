@@ -167,7 +167,7 @@ def test_overrides_reach_every_kind_of_key():
     [
         ("training.iteration=5", "--set training.iteration: unknown key; did you mean 'iterations'"),
         ("training.iterations=many", "--set training.iterations: needs a whole number, got 'many'"),
-        ("training.clip_norm=yes", "--set training.clip_norm: needs"),
+        ("training.clip_norm=yes", "--set training.clip_norm: 'yes' is not a number"),
         ("model.scale", "write key.subkey=value"),
         ("=3", "write key.subkey=value"),
         ("losses.2.eps=1", "losses has entries 0 to 1, not '2'"),

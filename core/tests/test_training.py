@@ -98,7 +98,10 @@ checkpoint_every = 2
 
 
 @pytest.fixture(autouse=True)
-def registry(tmp_path, monkeypatch):
+def registry(tmp_path, monkeypatch, request):
+    if not request.node.name.startswith("test_a_run_leaves_everything"):
+        # Drawing curves takes longer than these trainings.
+        monkeypatch.setattr("restore.training.trainer.plot", lambda *_: True)
     (tmp_path / "toy_training_parts.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     toys = [("model", "toy", "Toy"), ("degradation", "noisy", "Noisy"), ("loss", "bomb", "Bomb")]
@@ -154,6 +157,7 @@ def test_a_run_leaves_everything_needed_to_repeat_it(recipe, tmp_path, registry,
         "recipe.toml",
         "environment.json",
         "metrics.jsonl",
+        "curves.png",
         "last.ckpt",
         "best.safetensors",
         "final.safetensors",
@@ -164,6 +168,8 @@ def test_a_run_leaves_everything_needed_to_repeat_it(recipe, tmp_path, registry,
     environment = json.loads((out / "environment.json").read_text())
     assert environment["torch"] == torch.__version__
     assert "core" in environment["plugins"]
+    assert environment["usable_cores"] >= 1
+    assert environment["packages"]["lightning-fabric"]
     history = RunDirectory(out).history()
     losses = [h for h in history if "loss" in h]
     assert [h["iteration"] for h in losses] == [1, 2, 3, 4, 5, 6]
@@ -183,7 +189,7 @@ def test_the_learning_rate_follows_its_schedule(recipe, tmp_path, registry):
     one = trainer(recipe, tmp_path / "a", registry)
     one.fit()
     logged = [h["lr"] for h in one.directory.history() if "lr" in h]
-    assert logged == [one.parts.learning_rate(Step(i, 6)) for i in range(6)]
+    assert logged == [one.parts.phases[0].optimizer.lr(Step(i, 6)) for i in range(6)]
     assert logged[0] == pytest.approx(5e-3)
     assert logged[1] == pytest.approx(1e-2)
     assert logged[5] < logged[2]
@@ -279,7 +285,7 @@ def test_what_is_not_finite_stops_the_run_and_keeps_the_good_state(recipe, tmp_p
     with pytest.raises(RestoreError, match=r"at iteration \d .*last good state is .*last\.ckpt.*lower learning rate"):
         one.fit()
     state = one.directory.load_checkpoint()
-    assert state["iteration"] == 3
+    assert state["standing"]["iteration"] == 3
     assert all(torch.isfinite(v).all() for v in state["model"].values())
     assert not one.directory.weights("final").exists()
 
@@ -290,7 +296,8 @@ def test_without_a_checkpoint_none_is_promised(recipe, tmp_path, registry):
         one.fit()
 
 
-def test_ctrl_c_saves_after_the_iteration_it_hits(recipe, tmp_path, registry, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_after_the_iteration_it_hits(recipe, tmp_path, registry, monkeypatch, capsys, number):
     whole = trainer(recipe, tmp_path / "whole", registry)
     whole.fit()
     one = trainer(recipe, tmp_path / "a", registry, create=True)
@@ -298,15 +305,15 @@ def test_ctrl_c_saves_after_the_iteration_it_hits(recipe, tmp_path, registry, mo
 
     def interrupted(self, clean):
         if self.iteration == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return inner(self, clean)
 
     monkeypatch.setattr(Trainer, "_iterate", interrupted)
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         one.fit()
-    assert signal.getsignal(signal.SIGINT) is handler
-    assert one.directory.load_checkpoint()["iteration"] == 3
+    assert signal.getsignal(number) is handler
+    assert one.directory.load_checkpoint()["standing"]["iteration"] == 3
     assert "--resume" in capsys.readouterr().err
     monkeypatch.setattr(Trainer, "_iterate", inner)
     again = trainer(recipe, tmp_path / "a", registry, create=False)

@@ -17,6 +17,7 @@ from restore.contracts import (
     Pruner,
     Schedule,
     Step,
+    Teacher,
     Traits,
 )
 from restore.errors import MediaError, RequestError, RestoreError
@@ -41,6 +42,7 @@ __all__ = [
     "RestoreError",
     "Schedule",
     "Step",
+    "Teacher",
     "Traits",
     "__version__",
     "hookimpl",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
+import re
 import typing
 from pathlib import Path
 from typing import Any, Callable, Mapping
@@ -20,6 +22,7 @@ from restore.recipe import Use
 # A parameter typed as one of these takes a nested table with its own `use`.
 CONTRACTS: dict[Any, str] = {
     contracts.Model: "model",
+    contracts.Teacher: "teacher",
     contracts.Degradation: "degradation",
     contracts.LinearOperator: "degradation",
     contracts.Loss: "loss",
@@ -101,6 +104,13 @@ def schema(factory: Callable[..., Any], skip: tuple[str, ...] = ()) -> dict[str,
     return found
 
 
+def is_number(value: Any) -> bool:
+    """Whether a recipe's value is a number, or a text such as ``"25/255"`` that stands for one."""
+    if isinstance(value, str):
+        return bool(re.match(r"\s*[-+]?\.?\d", value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def asset_path(location: str) -> Path:
     """The file that ``"package:folder/file"`` names.
 
@@ -121,9 +131,18 @@ def asset_path(location: str) -> Path:
 
 @attrs.frozen
 class Builder:
-    """Makes objects out of recipe tables."""
+    """Makes objects out of recipe tables.
+
+    Attributes:
+        registry: installed plugins.
+        make_teacher: makes the object of a parameter typed ``Teacher`` out of its table; ``restore.modelling.builder``
+            fills it in, as weights need torch.
+        teachers: those made so far, by their tables: the same table twice is one object.
+    """
 
     registry: Registry
+    make_teacher: Callable[[Use, Builder], Any] | None = None
+    teachers: dict[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
     def build(self, kind: str, use: Use, **provided: Any) -> Any:
         """The object that ``use`` describes.
@@ -170,8 +189,28 @@ class Builder:
         kind = CONTRACTS.get(annotation) if isinstance(annotation, type) else None
         if kind is None:
             return NotImplemented
+        if kind == "schedule" and is_number(value):
+            return self.build(kind, Use("core:constant", {"value": value}, place))
         if isinstance(value, str):
-            return self.build(kind, Use(value, {}, place))
+            return self._nested(kind, Use(value, {}, place))
         if isinstance(value, dict) and isinstance(value.get("use"), str):
-            return self.build(kind, Use(value["use"], {k: v for k, v in value.items() if k != "use"}, place))
-        raise place.error(f'needs a {kind}: a table with use = "component"')
+            return self._nested(kind, Use(value["use"], {k: v for k, v in value.items() if k != "use"}, place))
+        also = "a number or " if kind == "schedule" else ""
+        raise place.error(f'needs a {kind}: {also}a table with use = "component"')
+
+    def _nested(self, kind: str, use: Use) -> Any:
+        return self.teacher(use) if kind == "teacher" else self.build(kind, use)
+
+    def teacher(self, use: Use) -> Any:
+        """The frozen model of a table like ``[model]``; the same object for the same table.
+
+        Raises:
+            RequestError: unknown component or parameter, or weights that are missing or do not fit.
+            RestoreError: this builder cannot make teachers (see ``restore.modelling.builder``).
+        """
+        key = json.dumps([use.use, use.parameters], sort_keys=True, default=str)
+        if key not in self.teachers:
+            if self.make_teacher is None:
+                raise RestoreError("this Builder makes no teachers; take that of restore.modelling.builder(registry)")
+            self.teachers[key] = self.make_teacher(use, self)
+        return self.teachers[key]

@@ -7,7 +7,7 @@ from typing import Mapping
 
 import attrs
 
-KINDS = ("model", "degradation", "loss", "schedule", "pruner", "dataset", "metric", "recipe")
+KINDS = ("model", "degradation", "loss", "schedule", "optimizer", "pruner", "dataset", "metric", "recipe")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[\w./-]+\Z")

@@ -77,11 +77,12 @@ class Prediction:
 
 @attrs.frozen
 class Step:
-    """Where training stands.
+    """Where training stands, on the clock of the schedules: that of the whole run, or of the phases since the schedules
+    were last begun anew.
 
     Attributes:
         iteration: finished iterations, from 0.
-        total: iterations of the whole run, at least 1.
+        total: iterations in all, at least 1.
         generator: the source of everything random in this step; ``None`` asks for torch's own.
     """
 
@@ -106,7 +107,11 @@ class Pair:
 
 @runtime_checkable
 class Model(Protocol):
-    """An ``nn.Module`` from the observed clip to the restored one, with its traits."""
+    """An ``nn.Module`` from the observed clip to the restored one, with its traits.
+
+    A model may have ``translate_weights(tensors)``, which gives back a file's tensors under the model's own names, so
+    that weights published for other code load; what it does not know it gives back as it is.
+    """
 
     traits: Traits
 
@@ -116,18 +121,52 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class Teacher(Protocol):
+    """A trained model that stays as it is, as a parameter of degradations, losses and pruners. In a recipe it is a
+    table like ``[model]``: ``{ use = "srsenet", scale = 2, weights = "srsenet-x2" }``; with ``cache = "folder"`` its
+    answers are kept on disk. The same table twice is one object. It follows the clips it is given to their device."""
+
+    traits: Traits
+
+    def __call__(self, clip: Tensor) -> Tensor | Prediction:
+        """``(B, T, C, H, W)`` to ``(B, T, C, scale*H, scale*W)``, without gradients, in the clip's dtype."""
+        ...
+
+
+@runtime_checkable
 class Degradation(Protocol):
     """Makes the training pair. A plain degradation returns the clean clip as target; one that wraps another may change
-    both sides."""
+    both sides. Where its target is not the clean clip, its attribute ``plain`` is the degradation that the trained
+    model undoes, and validation and evaluation use that one (:func:`plain_degradation`).
+
+    What is random is drawn from ``step.generator`` alone; no sample's result depends on the others' pixels; the clean
+    clip is left as it was; both sides have its dtype and device. Two things may be there besides:
+
+    - ``per_frame = True``, an attribute: every frame is spoilt independently of the others, and none is added or lost,
+      so that a video can be worked through frame by frame. Without it a clip is spoilt as a whole.
+    - ``settled(generator)``, a method: the degradation with whatever it draws once for a sample drawn now (a sigma, a
+      quality, a blur's direction), so that all pieces of a video get the same. It returns another object.
+    """
 
     def __call__(self, clean: Tensor, step: Step) -> Pair:
         """``clean``: ``(B, T, C, H, W)`` in [0, 1]."""
         ...
 
 
+def plain_degradation(degradation: Degradation) -> Degradation:
+    """The degradation under which a model is measured: the one its training degradation wraps, or itself."""
+    while (wrapped := getattr(degradation, "plain", None)) is not None:
+        degradation = wrapped
+    return degradation
+
+
 @runtime_checkable
 class LinearOperator(Protocol):
-    """A linear map on clips: differentiable, batched, any float dtype and device."""
+    """A linear map on clips: differentiable, batched, any float dtype and device; exact in float64, so that
+    ``<A x, y> = <x, A* y>``. A measurement has any shape after its batch axis; that of a batch whose samples measure
+    unlike numbers of values is flat, and a method ``split`` gives each sample's part. ``plan()``, where there is one,
+    says which solve a data step uses. :class:`restore.operators.Operator` is a base that brings all but ``A`` and
+    ``A*``."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """``A x``."""
@@ -142,7 +181,7 @@ class LinearOperator(Protocol):
         ...
 
     def prox(self, v: Tensor, y: Tensor, rho: float | Tensor) -> Tensor:
-        """``argmin_z 1/2 |A z - y|^2 + rho/2 |z - v|^2``."""
+        """``argmin_z 1/2 |A z - y|^2 + rho/2 |z - v|^2``; ``rho`` above 0, one number or a tensor ``(B,)``."""
         ...
 
 
@@ -157,7 +196,7 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Schedule(Protocol):
-    """``step`` to a value."""
+    """``step`` to a value: a pure function of the step, finite for every iteration, also beyond ``total``."""
 
     def __call__(self, step: Step) -> float:
         """The value at this step."""
@@ -166,7 +205,17 @@ class Schedule(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Clean clips and nothing else: a map-style dataset of ``(T, C, H, W)`` float tensors in [0, 1]."""
+    """Clean clips and nothing else: a map-style dataset of ``(T, C, H, W)`` float tensors in [0, 1].
+
+    ``dataset[i]`` is the same whenever it is read, raises IndexError outside, and the dataset can be pickled, as worker
+    processes need it. Methods that may be there besides:
+
+    - ``sample(index, generator)``: a random piece of an entry (crop, stretch of time, symmetry), ``(T, C, h, w)``, that
+      the generator alone decides. Training reads these instead of whole entries.
+    - ``sample_pair(index, generator)``: a :class:`Pair` of such pieces, for data that brings the observed side too; its
+      target is what ``sample`` gives for the same generator.
+    - ``name(index)``: what tables and reports call an entry.
+    """
 
     def __len__(self) -> int: ...
 
@@ -175,7 +224,13 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """``(restored, reference)`` clips to a number. ``protocol`` is printed with every number."""
+    """``(restored, reference)`` clips to a number. ``protocol`` is printed with every number: names and plain values,
+    all that moves it.
+
+    Closer is better, in whichever direction; a batch gives a value between its samples'; shapes that differ raise
+    ValueError. A metric that measures a gain says ``needs_observed = True``, gets the observed clip as a third
+    argument, and raises ValueError without it.
+    """
 
     protocol: Mapping[str, Any]
 

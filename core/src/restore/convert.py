@@ -89,7 +89,7 @@ def _union(value: Any, annotation: Any, place: Place, special: Special | None) -
             return convert(value, candidate, place, special)
         except RequestError as problem:
             problems.append(problem)
-    if isinstance(value, dict) and problems:
+    if problems and (isinstance(value, dict) or len(problems) == 1):
         raise problems[0]
     raise place.error(f"needs {describe_type(annotation)}, got {value!r}")
 

@@ -51,6 +51,12 @@ def restore_schedules() -> Iterable[Component]:  # type: ignore[empty-body]
 
 
 @hookspec
+def restore_optimizers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Optimizers: factories of a ``torch.optim.Optimizer`` that take ``params`` and ``lr``. All of ``torch.optim`` are
+    known without a hook."""
+
+
+@hookspec
 def restore_pruners() -> Iterable[Component]:  # type: ignore[empty-body]
     """Pruners: a model to a smaller one (:class:`restore.Pruner`)."""
 
@@ -78,6 +84,7 @@ KIND_OF_HOOK = {
     "restore_degradations": "degradation",
     "restore_losses": "loss",
     "restore_schedules": "schedule",
+    "restore_optimizers": "optimizer",
     "restore_pruners": "pruner",
     "restore_datasets": "dataset",
     "restore_metrics": "metric",

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import attrs
 import torch
 from torch import nn
 
 from restore import weights as weight_files
 from restore.build import Builder
 from restore.errors import RequestError
+from restore.plugins import Registry
 from restore.recipe import Use
+from restore.teachers import FrozenModel
+
+
+def builder(registry: Registry) -> Builder:
+    """A builder that makes teachers too."""
+    return Builder(registry, make_teacher=build_teacher)
+
+
+def with_teachers(plain: Builder) -> Builder:
+    """The builder itself if it makes teachers, else one that does."""
+    return plain if plain.make_teacher is not None else attrs.evolve(plain, make_teacher=build_teacher)
+
+
+def build_teacher(use: Use, builder: Builder) -> FrozenModel:
+    """The frozen model of a table like ``[model]``, with its weights; ``cache`` names a folder for its answers.
+
+    Raises:
+        RequestError: unknown component or parameter; weights that are missing, do not fit, or are not named although
+            the model has some.
+    """
+    parameters = dict(use.parameters)
+    cache = parameters.pop("cache", None)
+    if cache is not None and not isinstance(cache, (str, Path)):
+        raise use.place.child("cache").error(f"needs a folder, got {cache!r}")
+    model, name = build_model(Use(use.use, parameters, use.place), builder)
+    if "weights" not in parameters and next(model.parameters(), None) is not None:
+        raise use.place.error(f"a teacher must have been trained: say weights = NAME or PATH for {name}")
+    return FrozenModel(model, name, None if cache is None else Path(cache).expanduser())
 
 
 def build_model(use: Use, builder: Builder) -> tuple[nn.Module, str]:

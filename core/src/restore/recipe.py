@@ -21,49 +21,171 @@ class Use:
 
 @attrs.frozen
 class Start:
-    """``[training.start]``: weights to begin from, whole but for the parameters named.
+    """``[training.start]``, ``[phases.start]``: weights to begin from.
 
     Attributes:
         weights: a name or a path.
-        exclude: patterns (``fnmatch``) of parameters that keep their fresh values.
+        exclude: patterns of names, of the model or of the file, that are left as they are; ``"tail"`` means everything
+            below ``tail`` too.
+        rename: regular expressions on the file's names, and what takes the place of each first match.
     """
 
     weights: str
     exclude: tuple[str, ...] = ()
+    rename: dict[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen
+class EarlyStopping:
+    """``[training.early_stopping]``, ``[phases.early_stopping]``: end a phase that no longer gets better.
+
+    Attributes:
+        patience: validations without a new best after which the phase ends.
+        metric: ``psnr``, ``ssim``, or ``loss``, the recipe's own on the validation data.
+        minimum_change: by how much a validation must be better to count.
+        restore_best: the phase ends with its best weights rather than its last.
+    """
+
+    patience: int
+    metric: Literal["psnr", "ssim", "loss"] = "psnr"
+    minimum_change: float = 0.0
+    restore_best: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        if self.patience < 1:
+            raise ValueError("patience must be at least 1")
+
+
+def _check_stepping(settings: Any) -> None:
+    """What ``[training]`` and ``[[phases]]`` have in common."""
+    for name in ("iterations", "batch", "accumulate"):
+        if getattr(settings, name) is not None and getattr(settings, name) < 1:
+            raise ValueError(f"{name} must be at least 1")
+    if settings.epochs is not None and settings.epochs <= 0:
+        raise ValueError("epochs must be more than 0")
+    if settings.iterations is not None and settings.epochs is not None:
+        raise ValueError("give iterations or epochs, not both")
+    for name in ("clip_norm", "clip_value", "skip_above", "ema"):
+        if (getattr(settings, name) or 0) < 0:
+            raise ValueError(f"{name} must not be negative")
+    if (settings.ema or 0) >= 1:
+        raise ValueError(f"ema must be below 1, e.g. 0.999, got {settings.ema}")
+    if settings.clip_norm and settings.clip_value:
+        raise ValueError("give clip_norm or clip_value, not both")
+
+
+@attrs.frozen(kw_only=True)
 class Training:
     """``[training]``.
 
     Attributes:
-        iterations: optimizer steps.
-        batch: clips a step.
+        iterations: optimizer steps of a recipe without ``[[phases]]``; or
+        epochs: passes over the training data, with all patches that its images hold side by side counted once.
+        batch: clips an optimizer step, over all devices.
+        accumulate: parts that a batch is worked through in, one after the other, to save memory; their gradients are
+            averaged.
+        clip_norm: largest gradient norm; 0: no limit.
+        clip_value: largest gradient component, each cut by itself; 0: no limit.
+        skip_above: a step whose loss exceeds this many times the one before is skipped (ECO: 5); 0: none is.
+        ema: decay of an exponential moving average of the weights, e.g. 0.999; validation and the final weights are
+            then the average's; 0: none.
+        freeze: patterns (``fnmatch``) of parameters that stay as they are; ``"encoder"`` names all below it too.
+        checkpoint_activations: patterns of modules whose activations are computed again in the backward pass, to save
+            memory.
+        early_stopping: when to end before the last iteration.
+        start: weights to begin from.
         seed: of weights, data order, crops and degradations.
         precision: of Lightning Fabric: ``32-true``, ``bf16-mixed``, ``16-mixed``.
         channels_last: memory layout of weights and activations.
-        workers: processes that load data; 0 loads in the main one.
-        clip_norm: largest gradient norm; absent: no clipping.
+        workers: processes that load data, on each device; 0 loads in the main one.
         validate_every, checkpoint_every, log_every: in iterations.
-        start: weights to begin from.
+        keep_every: keep the weights of every so many iterations; 0: only the best and the last.
+        best: what makes a validation the best: ``psnr``, ``ssim`` or ``loss``.
+        tensorboard: also write what TensorBoard reads.
+        devices: how many, on each machine; 0 takes all. ``--devices`` overrides it.
+        strategy: of Lightning Fabric: ``ddp`` has a copy on every device, ``fsdp`` spreads the weights.
+        accelerator: of Lightning Fabric.
     """
 
-    iterations: int
+    iterations: int | None = None
+    epochs: float | None = None
     batch: int = 16
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    clip_value: float = 0.0
+    skip_above: float = 0.0
+    ema: float = 0.0
+    freeze: tuple[str, ...] = ()
+    checkpoint_activations: tuple[str, ...] = ()
+    early_stopping: EarlyStopping | None = None
+    start: Start | None = None
     seed: int = 0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = False
     workers: int = 0
-    clip_norm: float | None = None
     validate_every: int = 1000
     checkpoint_every: int = 1000
     log_every: int = 50
+    keep_every: int = 0
+    best: Literal["psnr", "ssim", "loss"] = "psnr"
+    tensorboard: bool = False
+    devices: int = 1
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    def __attrs_post_init__(self) -> None:
+        _check_stepping(self)
+        for name in ("validate_every", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for name in ("keep_every", "devices", "workers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+
+
+@attrs.frozen(kw_only=True)
+class Phase:
+    """One of ``[[phases]]``, worked through in order. What it leaves out is as ``[training]``, ``[[losses]]``,
+    ``[degradation]`` and ``[optimizer]`` say; the keys that it shares with ``[training]`` mean the same.
+
+    Attributes:
+        name: for logs.
+        iterations: optimizer steps; or
+        epochs: passes over the training data.
+        losses: instead of ``[[losses]]``, all of them.
+        degradation: instead of ``[degradation]``.
+        optimizer: a new one, from here on until a later phase says otherwise; it begins the schedules anew.
+        lr: a new learning rate, number or schedule, for the optimizer in use; it begins the schedules anew.
+        reset_optimizer: forget the optimizer's moments.
+        reset_schedules: schedules count from the beginning of this phase. Else they go on with those of the phase
+            before, and their total spans both.
+        start: weights to load when the phase begins.
+    """
+
+    name: str = ""
+    iterations: int | None = None
+    epochs: float | None = None
+    losses: tuple[Use, ...] | None = None
+    degradation: Use | None = None
+    optimizer: Use | None = None
+    lr: Use | float | None = None
+    reset_optimizer: bool = False
+    reset_schedules: bool = False
+    batch: int | None = None
+    accumulate: int | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    skip_above: float | None = None
+    ema: float | None = None
+    freeze: tuple[str, ...] | None = None
+    checkpoint_activations: tuple[str, ...] | None = None
+    early_stopping: EarlyStopping | None = None
     start: Start | None = None
 
     def __attrs_post_init__(self) -> None:
-        for name in ("iterations", "batch", "validate_every", "checkpoint_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
+        _check_stepping(self)
+        if self.iterations is None and self.epochs is None:
+            raise ValueError("a phase needs iterations or epochs")
 
 
 @attrs.frozen
@@ -143,6 +265,7 @@ class Recipe:
     optimizer: Use | None = None
     data: Data = attrs.field(factory=Data)
     training: Training | None = None
+    phases: tuple[Phase, ...] = ()
     evaluation: Evaluation = attrs.field(factory=Evaluation)
     stages: tuple[Use, ...] = ()
     run: Run = attrs.field(factory=Run)
@@ -170,4 +293,15 @@ def check(document: Document) -> Recipe:
     """
     recipe = structure(document.data, Recipe, document.root, _use)
     assert isinstance(recipe, Recipe)
+    if recipe.training is not None:
+        _check_length(recipe.training, bool(recipe.phases), document.root.child("training"))
     return recipe
+
+
+def _check_length(training: Training, phases: bool, place: Place) -> None:
+    """A recipe says once how long training is: for all of it, or phase by phase."""
+    given = [name for name in ("iterations", "epochs") if getattr(training, name) is not None]
+    if phases and given:
+        raise place.child(given[0]).error("the phases say how long they are: leave this out")
+    if not phases and not given:
+        raise place.error("'iterations' is missing (or epochs, or [[phases]])")

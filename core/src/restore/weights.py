@@ -6,9 +6,10 @@ import fnmatch
 import json
 import os
 import pickle
+import re
 import warnings
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 import attrs
 import torch
@@ -98,27 +99,64 @@ def _list(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = ()) -> list[str]:
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns (``fnmatch``) names ``name`` or a module that it lies in: ``"encoder"`` matches
+    ``encoder.0.weight``, ``"*.bias"`` matches every bias."""
+    parts = name.split(".")
+    above = [".".join(parts[: i + 1]) for i in range(len(parts))]
+    return any(fnmatch.fnmatchcase(n, p) for p in patterns for n in above)
+
+
+def renamed(weights: Weights, rename: Mapping[str, str]) -> Weights:
+    """The same tensors under other names: in each name, the first match of every regular expression gives way.
+
+    Raises:
+        RequestError: an expression that is none or matches no name, or two tensors that get the same name.
+    """
+    names = {n: n for n in weights.tensors}
+    for pattern, replacement in rename.items():
+        try:
+            changed = {n: re.sub(pattern, replacement, new, count=1) for n, new in names.items()}
+        except re.error as error:
+            raise RequestError(f"rename {pattern!r} = {replacement!r} is no regular expression: {error}") from None
+        if not any(re.search(pattern, new) for new in names.values()):
+            raise RequestError(f"rename {pattern!r} matches no name in {weights.path}; it has {_list(sorted(names))}")
+        names = changed
+    if len(set(names.values())) < len(names):
+        twice = next(n for n in names.values() if list(names.values()).count(n) > 1)
+        raise RequestError(f"rename gives two tensors of {weights.path} the name {twice!r}")
+    return attrs.evolve(weights, tensors={names[n]: v for n, v in weights.tensors.items()})
+
+
+def _translated(model: nn.Module, weights: Weights) -> Weights:
+    """The tensors under the model's own names, where it knows those of other code (see :class:`restore.Model`)."""
+    translate = getattr(model, "translate_weights", None)
+    return weights if translate is None else attrs.evolve(weights, tensors=translate(weights.tensors))
+
+
+def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = (), dry: bool = False) -> list[str]:
     """Copy weights into a model, all of them or an error.
 
     Args:
         model: takes them in place, in its own dtype.
         weights: from :func:`read`.
-        exclude: ``fnmatch`` patterns of the model's names that keep their values, whatever the file says of them.
+        exclude: patterns (:func:`matches`) of names, of the model or of the file, that are left alone.
+        dry: only check that they fit.
 
     Returns:
-        the names that were left out.
+        the model's names that were left out.
 
     Raises:
         RequestError: names or shapes differ: these are another architecture's weights.
     """
+    weights = _translated(model, weights)
     own = dict(model.state_dict(keep_vars=True))
-    skipped = [n for n in own if any(fnmatch.fnmatchcase(n, p) for p in exclude)]
+    skipped = [n for n in own if matches(n, exclude)]
     for pattern in exclude:
-        if not fnmatch.filter(list(own), pattern):
+        if not any(matches(n, [pattern]) for n in (*own, *weights.tensors)):
             raise RequestError(f"exclude pattern {pattern!r} matches no parameter of {type(model).__name__}")
     wanted = {n: v for n, v in own.items() if n not in skipped}
-    offered = {n: v for n, v in weights.tensors.items() if n not in skipped}
+    offered = {n: v for n, v in weights.tensors.items() if not matches(n, exclude)}
     missing, extra = sorted(wanted.keys() - offered.keys()), sorted(offered.keys() - wanted.keys())
     wrong = [n for n in sorted(wanted.keys() & offered.keys()) if wanted[n].shape != offered[n].shape]
     if missing or extra or wrong:
@@ -134,7 +172,7 @@ def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = ())
         origin = f" (made for {made_for} {weights.metadata.get('parameters', '')})" if made_for else ""
         raise RequestError(f"weights {weights.path} do not fit this {type(model).__name__}{origin}: {'; '.join(parts)}")
     with torch.no_grad():
-        for name, value in wanted.items():
+        for name, value in wanted.items() if not dry else ():
             value.copy_(offered[name])
     return skipped
 

@@ -75,12 +75,30 @@ def restore_losses() -> list[Component]:
 @hookimpl
 def restore_schedules() -> list[Component]:
     """Values that change with training."""
+    here = f"{_HERE}.schedules"
+    eco = "Noise-free Optimization in Early Training Steps for Image Super-Resolution (ECO)"
+    crds = "Sun et al., Compression-Realized Deep Structural Network for Video Quality Enhancement (CRDS)"
+    ssl = "Xia et al., Structured Sparsity Learning for Efficient Video Super-Resolution (SSL), Alg. 1"
     return [
-        Component("constant", f"{_HERE}.schedules.basic:Constant", "the same value always"),
-        Component("linear", f"{_HERE}.schedules.basic:Linear", "a straight line over the whole run"),
-        Component("cosine", f"{_HERE}.schedules.basic:Cosine", "half a cosine, with a warm-up"),
-        Component("multistep", f"{_HERE}.schedules.basic:MultiStep", "multiplied by a factor at milestones"),
+        Component("constant", f"{here}.basic:Constant", "the same value always; a bare number means this"),
+        Component("linear", f"{here}.basic:Linear", "a straight line"),
+        Component("polynomial", f"{here}.basic:Polynomial", "a power of what is left to do"),
+        Component("cosine", f"{here}.basic:Cosine", "half a cosine, with warm-up and restarts"),
+        Component("step", f"{here}.basic:Stepwise", "multiplied by a factor every so many iterations"),
+        Component("multistep", f"{here}.basic:MultiStep", "multiplied by a factor at milestones"),
+        Component("ramp", f"{here}.basic:Ramp", "raised by a fixed amount every so many iterations", ssl),
+        Component("sigmoid-clip", f"{here}.basic:SigmoidClip", "a sigmoid whose ends are cut flat", eco),
+        Component("ladder", f"{here}.basic:Ladder", "levels in order, or drawn at random", crds),
+        Component("warmup", f"{here}.combined:Warmup", "another schedule, rising to it in a straight line"),
+        Component("chain", f"{here}.combined:Chain", "schedules one after the other"),
     ]
+
+
+@hookimpl
+def restore_optimizers() -> list[Component]:
+    """What torch.optim lacks; everything it has is known by its own name."""
+    paper = "You et al., Large Batch Optimization for Deep Learning, ICLR 2020"
+    return [Component("lamb", f"{_HERE}.optimizers.lamb:Lamb", "Adam whose steps follow each layer's norm", paper)]
 
 
 @hookimpl

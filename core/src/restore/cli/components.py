@@ -48,6 +48,10 @@ def _entry(registered: Registered, parameters: bool) -> dict[str, Any]:
     return entry
 
 
+# Parameters that the core gives, and recipes may not.
+_GIVEN = {"optimizer": ("params",)}
+
+
 def parameters_of(registered: Registered) -> list[dict[str, Any]]:
     """Name, type, default and whether it is required, for each parameter; imports that one component.
 
@@ -63,7 +67,7 @@ def parameters_of(registered: Registered) -> list[dict[str, Any]]:
             "default": None if p.required or not _plain(p.default) else p.default,
             "required": p.required,
         }
-        for p in schema(import_factory(registered)).values()
+        for p in schema(import_factory(registered), _GIVEN.get(registered.kind, ())).values()
     ]
 
 

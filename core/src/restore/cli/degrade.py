@@ -65,10 +65,10 @@ def command(
 
 def _request(use: str | None, recipe: str | None, overrides: tuple[str, ...]) -> tuple[Degradation, Output]:
     """The degradation, and how results are written."""
-    from restore.build import Builder
     from restore.catalogue import recipe_document
     from restore.document import parse
     from restore.errors import RequestError
+    from restore.modelling import builder
     from restore.plugins import registry
     from restore.recipe import Use, check
 
@@ -87,7 +87,7 @@ def _request(use: str | None, recipe: str | None, overrides: tuple[str, ...]) ->
         if checked.degradation is None:
             raise document.root.error("there is no [degradation] table")
         wanted, settings = checked.degradation, checked.run.output
-    degradation: Degradation = Builder(registry()).build("degradation", wanted)
+    degradation: Degradation = builder(registry()).build("degradation", wanted)
     return degradation, settings
 
 

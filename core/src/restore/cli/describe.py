@@ -125,15 +125,17 @@ def _keys(cls: type[Any], prefix: str) -> list[dict[str, str]]:
     attrs.resolve_types(cls)
     rows = []
     for field in attrs.fields(cls):
-        inner = [a for a in (field.type, *typing.get_args(field.type)) if isinstance(a, type)]
+        choices = [a for a in (field.type, *typing.get_args(field.type)) if a is not None]
+        many = any(typing.get_origin(a) is tuple for a in choices)
+        inner = [b for a in choices for b in (a, *typing.get_args(a)) if isinstance(b, type)]
         table = next((a for a in inner if attrs.has(a)), None)
-        many = typing.get_origin(field.type) is tuple
         key = f"{prefix}{field.name}"
         if table is Use:
-            kind = "list of components" if many else "component"
-            rows.append({"key": f"[[{key}]]" if many else f"[{key}]", "type": f"{kind}: use = ...", "default": "-"})
+            kind = ("number or " if float in inner else "") + ("list of components" if many else "component")
+            bare = key.replace("[", "").replace("]", "")
+            rows.append({"key": f"[[{bare}]]" if many else f"[{bare}]", "type": f"{kind}: use = ...", "default": "-"})
         elif table is not None:
-            rows += _keys(table, f"{key}.")
+            rows += _keys(table, f"[[{key}]]." if many else f"{key}.")
         else:
             given = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
             default = "required" if given is attrs.NOTHING else "-" if given in (None, {}, ()) else toml(given)

@@ -56,17 +56,18 @@ def command(
     restore eval --recipe bicubic --set model.scale=4 --data Set5/HR --protocol lapsrn --json
     restore eval --plugin srsenet --data Set5/HR --csv set5.csv
     """
-    from restore.build import Builder
     from restore.catalogue import recipe_document
     from restore.evaluation.report_csv import csv_text
     from restore.media.files import check_output, write_whole
+    from restore.modelling import builder as make_builder
     from restore.plugins import registry
     from restore.recipe import check
 
     document = recipe_document(registry(), recipe=recipe, plugin=plugin, overrides=overrides)
     if csv_ is not None:
         check_output(csv_, overwrite=overwrite)
-    report, model = _evaluate(check(document), document, Builder(registry()), data, observed, protocol_name, device)
+    builder = make_builder(registry())
+    report, model = _evaluate(check(document), document, builder, data, observed, protocol_name, device)
     if csv_ is not None:
         write_whole(csv_, csv_text(report, model).encode("utf-8"))
     if json_:

@@ -84,13 +84,13 @@ def command(
 def _run_all(
     planned: Plan, checked: Recipe, document: Document, overwrite: bool, reference: Path | None, sample: bool
 ) -> tuple[list[dict[str, Any]], list[int]]:
-    from restore.build import Builder
     from restore.errors import RestoreError
     from restore.inference import jobs
+    from restore.modelling import builder
     from restore.plugins import registry
     from restore.progress import say
 
-    stages = jobs.build_stages(checked, document, Builder(registry()), jobs.work_of(planned.jobs))
+    stages = jobs.build_stages(checked, document, builder(registry()), jobs.work_of(planned.jobs))
     results: list[dict[str, Any]] = []
     failed: list[int] = []
 

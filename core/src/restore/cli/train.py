@@ -3,63 +3,99 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from restore.cli.options import as_json, overrides, print_json
+
+if TYPE_CHECKING:
+    from restore.training.directory import RunDirectory
+    from restore.training.trainer import Trainer
 
 
 @click.command("train")
 @click.argument("recipe")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Run directory [default: runs/RECIPE-N].")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the run directory.")
+@click.option("--devices", type=click.IntRange(min=0), help="How many, a process each; 0: all [default: the recipe's].")
 @overrides
 @as_json
-def command(recipe: str, output: Path | None, resume: bool, overrides: tuple[str, ...], json_: bool) -> None:
+def command(
+    recipe: str, output: Path | None, resume: bool, devices: int | None, overrides: tuple[str, ...], json_: bool
+) -> None:
     """Train the model of RECIPE, a TOML file or the name of an installed recipe.
 
-    The run directory holds the resolved recipe, environment, metrics, curves, checkpoints and the weights.
+    The run directory holds the resolved recipe, environment, metrics, curves, checkpoints and the weights. On several
+    machines: torchrun --nnodes 2 --nproc-per-node 8 ... -m restore train RECIPE -o DIR
     """
-    from restore.build import Builder
     from restore.catalogue import recipe_document
     from restore.errors import RequestError
+    from restore.modelling import builder
     from restore.plugins import registry
-    from restore.progress import say
     from restore.recipe import check
+    from restore.training.devices import close, make_fabric
     from restore.training.directory import RunDirectory
+    from restore.training.records import check_tensorboard
     from restore.training.trainer import Trainer, build_parts
 
     document = recipe_document(registry(), recipe=recipe, overrides=overrides)
     checked = check(document)
-    if output is None:
+    if checked.training is None:
+        raise document.root.error("training needs a [training] table")
+    if output is None and resume:
+        raise RequestError("--resume needs -o DIR, the run directory to go on with")
+    if checked.training.tensorboard:
+        check_tensorboard()
+    fabric = make_fabric(checked.training, devices)
+    # Everything is checked before further processes are started, and again in each of them.
+    parts = build_parts(checked, document, builder(registry()), devices=fabric.world_size)
+    fabric.launch()
+    try:
+        first = fabric.global_rank == 0
+        chosen = output or _fresh(Path(recipe).stem.replace(":", "-")) if first else output
+        directory = RunDirectory(Path(fabric.broadcast(str(chosen))))
+        if not resume and first:
+            directory.create(document, registry())
+        fabric.barrier()
+        trainer = Trainer(parts, document, directory, fabric)
         if resume:
-            raise RequestError("--resume needs -o DIR, the run directory to go on with")
-        output = _fresh(Path(recipe).stem.replace(":", "-"))
-    directory = RunDirectory(output)
-    parts = build_parts(checked, document, Builder(registry()))
-    if not resume:
-        directory.create(document, registry())
-    trainer = Trainer(parts, document, directory)
-    if resume:
-        trainer.resume()
-    count = sum(p.numel() for p in parts.model.parameters())
-    say(f"{parts.component}, {count:,} parameters, {parts.settings.iterations} iterations into {output}")
+            trainer.resume()
+        _train(trainer, json_ if first else None)
+    finally:
+        close()
+
+
+def _train(trainer: Trainer, json_: bool | None) -> None:
+    """Train, and say what came of it; ``None``: another process says it."""
+    from restore.progress import say
+
+    parts, directory = trainer.parts, trainer.directory
+    if json_ is not None:
+        count = sum(p.numel() for p in parts.model.parameters())
+        where = f" on {trainer.fabric.world_size} devices" if trainer.fabric.world_size > 1 else ""
+        say(f"{parts.component}, {count:,} parameters, {parts.iterations} iterations{where} into {directory.path}")
     trainer.fit()
+    if json_ is None:
+        return
+    result = _result(directory, trainer.iteration)
+    if json_:
+        print_json(result)
+        return
+    score = f", validation {result['validation']['psnr']:.3f} dB" if result["validation"] else ""
+    click.echo(f"trained {trainer.iteration} iterations{score}; weights: {directory.weights('final')}")
+
+
+def _result(directory: RunDirectory, iterations: int) -> dict[str, Any]:
     history = directory.history()
     final: dict[str, Any] = next((h for h in reversed(history) if "psnr" in h), {})
-    result = {
-        "output": str(output),
+    return {
+        "output": str(directory.path),
         "weights": str(directory.weights("final")),
-        "iterations": trainer.iteration,
+        "iterations": iterations,
         "loss": next((h["loss"] for h in reversed(history) if "loss" in h), None),
         "validation": {k: final[k] for k in ("psnr", "ssim") if k in final} or None,
     }
-    if json_:
-        print_json(result)
-    else:
-        score = f", validation {final['psnr']:.3f} dB" if final else ""
-        click.echo(f"trained {trainer.iteration} iterations{score}; weights: {directory.weights('final')}")
 
 
 def _fresh(stem: str) -> Path:

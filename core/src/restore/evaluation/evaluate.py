@@ -9,7 +9,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from restore.contracts import Dataset, Degradation, Model, Pair, Prediction, Traits
+from restore.contracts import Dataset, Degradation, Model, Pair, Prediction, Traits, plain_degradation
 from restore.errors import RequestError, RestoreError
 from restore.evaluation.protocols import Protocol
 
@@ -99,7 +99,7 @@ def _pair(
         pair = Pair(protocol.planes(given, traits), protocol.reference(clean, traits))
         source = "the observed image is"
     elif degradation is not None:
-        pair = protocol.pair(clean, degradation, traits)
+        pair = protocol.pair(clean, plain_degradation(degradation), traits)
         source = "the degradation makes"
     else:
         raise RequestError("evaluation needs a degradation or observed images")

@@ -13,7 +13,13 @@ Padding = Literal["valid", "replicate"]
 
 
 def psnr(a: Tensor, b: Tensor, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB over all elements of two equally shaped tensors; infinite where they agree."""
+    """Peak signal-to-noise ratio in dB over all elements of two equally shaped tensors; infinite where they agree.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"PSNR needs equal shapes, got {tuple(a.shape)} and {tuple(b.shape)}")
     error = float(((a.double() - b.double()) ** 2).mean())
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 

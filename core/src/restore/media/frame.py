@@ -186,9 +186,10 @@ class ColorInfo:
 
     def describe_guesses(self) -> str:
         """One sentence on what was guessed, or an empty string."""
-        values = {"matrix": self.matrix, "range": self.range, "siting": f"chroma {self.siting}"}
-        said = [f"{name} {values[name]}" for name in self.guessed if name != "siting"]
-        return f"the file does not say its colour {' and '.join(said)}: guessed" if said else ""
+        values = {"matrix": self.matrix, "range": self.range}
+        said = [name for name in self.guessed if name in values]
+        took = ", ".join(values[name] for name in said)
+        return f"the file does not say its colour {' and '.join(said)}; taken for {took}" if said else ""
 
 
 @attrs.frozen(eq=False)

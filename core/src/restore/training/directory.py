@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import time
 from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 
-from restore import __version__
 from restore.document import Document, dumps
 from restore.errors import RequestError
 from restore.plugins import Registry
+from restore.training.environment import environment
 
 
 @attrs.frozen
 class RunDirectory:
     """``recipe.toml``, ``environment.json``, ``metrics.jsonl``, ``curves.png``, ``last.ckpt``, ``best.safetensors``,
-    ``final.safetensors`` in one folder."""
+    ``final.safetensors`` in one folder; where asked for, ``weights/iteration-N.safetensors`` and ``tensorboard/``.
+    Whatever is replaced is written beside its name first, so that a crash leaves the old or the new one."""
 
     path: Path
 
@@ -40,8 +39,15 @@ class RunDirectory:
         """One JSON object a line: losses and validations."""
         return self.path / "metrics.jsonl"
 
-    def weights(self, which: str) -> Path:
-        """``final`` or ``best`` weights."""
+    @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard reads."""
+        return self.path / "tensorboard"
+
+    def weights(self, which: str | int) -> Path:
+        """``final`` or ``best`` weights, or those kept of an iteration."""
+        if isinstance(which, int):
+            return self.path / "weights" / f"iteration-{which:08d}.safetensors"
         return self.path / f"{which}.safetensors"
 
     def create(self, document: Document, registry: Registry) -> None:
@@ -74,7 +80,10 @@ class RunDirectory:
         return lines
 
     def forget_after(self, iteration: int) -> None:
-        """Drop metrics of iterations past the checkpoint: they will be made again."""
+        """Drop metrics and kept weights of iterations past the checkpoint: they will be made again."""
+        for path in (self.path / "weights").glob("iteration-*.safetensors"):
+            if int(path.stem.rpartition("-")[2]) > iteration:
+                path.unlink()
         kept = [entry for entry in self.history() if entry["iteration"] <= iteration]
         part = self.metrics.with_suffix(".part")
         part.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
@@ -83,7 +92,10 @@ class RunDirectory:
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write the state beside the old one, then put it in its place."""
         part = self.checkpoint.with_suffix(".part")
-        torch.save(state, part)
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, self.checkpoint)
 
     def load_checkpoint(self) -> dict[str, Any]:
@@ -100,18 +112,3 @@ class RunDirectory:
             raise RequestError(f"checkpoint {self.checkpoint} cannot be read: {error}") from None
         assert isinstance(state, dict)
         return state
-
-
-def environment(registry: Registry) -> dict[str, Any]:
-    """Versions and hardware of this run."""
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "restorekit": __version__,
-        "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-    }

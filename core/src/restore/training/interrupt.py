@@ -1,4 +1,4 @@
-"""Ctrl-C between iterations, never inside one: half a step could not be continued bit for bit."""
+"""Ctrl-C and SIGTERM between iterations, never inside one: half a step could not be continued bit for bit."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import Any
 
 
 class Interrupt:
-    """Holds back the first Ctrl-C until :meth:`check`; a second one comes at once. Elsewhere than in the main thread it
-    does nothing, as signals do not arrive there."""
+    """Holds back the first Ctrl-C until :meth:`check`; a second one comes at once. SIGTERM, by which schedulers and
+    torchrun end a process, is held back too. Elsewhere than in the main thread it does nothing: no signals arrive
+    there."""
 
     def __init__(self) -> None:
         self.asked = False
-        self._old: Any = None
+        self._old: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._old = signal.signal(signal.SIGINT, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._note)
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
 
@@ -30,7 +32,7 @@ class Interrupt:
         """Where it is safe to stop.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed.
+            KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM came.
         """
         if self.asked:
             raise KeyboardInterrupt
@@ -38,5 +40,5 @@ class Interrupt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._old is not None:
-            signal.signal(signal.SIGINT, self._old)
+        for number, handler in self._old.items():
+            signal.signal(number, handler)

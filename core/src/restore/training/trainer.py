@@ -2,131 +2,67 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
+import itertools
 import time
 from typing import Any
 
-import attrs
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
 
 from restore import weights as weight_files
-from restore.build import Builder
-from restore.contracts import Dataset, Degradation, Loss, Pair, Prediction, Schedule, Step, Traits
-from restore.document import Document, Place
-from restore.errors import RestoreError
-from restore.evaluation.evaluate import Report, evaluate
-from restore.evaluation.protocols import Protocol, protocol
-from restore.functional.color import rgb_to_y
-from restore.functional.seeding import seeded
-from restore.modelling import build_model
+from restore.contracts import Step
+from restore.document import Document
+from restore.evaluation.evaluate import Report
 from restore.progress import Progress, say
-from restore.recipe import Recipe, Training, Use
-from restore.training.data import batches
+from restore.training.data import Sample, batches
+from restore.training.devices import make_fabric
 from restore.training.directory import RunDirectory
 from restore.training.interrupt import Interrupt
-from restore.training.optimizers import build_optimizer
+from restore.training.pairs import to_channels
+from restore.training.parts import Parts, build_parts
 from restore.training.plots import plot
+from restore.training.records import Recorder
+from restore.training.session import Session
+from restore.training.state import is_spread, model_state
+from restore.training.stepping import Stepper
+from restore.training.validation import mean_loss, score
+from restore.training.watching import BETTER_WHEN
 
+__all__ = ["Parts", "Trainer", "build_parts", "to_channels"]
 
-@attrs.frozen
-class Parts:
-    """What a training recipe is made of, built and checked before the first iteration."""
-
-    model: nn.Module
-    traits: Traits
-    degradation: Degradation
-    losses: list[tuple[str, float, Loss]]
-    optimizer: torch.optim.Optimizer
-    learning_rate: Schedule
-    train: Dataset
-    validation: Dataset | None
-    protocol: Protocol
-    settings: Training
-    component: str
-
-
-def _needed(use: Use | None, table: str, root: Place) -> Use:
-    if use is None:
-        raise root.error(f"training needs a [{table}] table")
-    return use
-
-
-def _losses(recipe: Recipe, root: Place, builder: Builder) -> list[tuple[str, float, Loss]]:
-    if not recipe.losses:
-        raise root.error("training needs at least one [[losses]] table")
-    built = []
-    for use in recipe.losses:
-        parameters = dict(use.parameters)
-        weight = parameters.pop("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise use.place.child("weight").error(f"needs a number, got {weight!r}")
-        loss = builder.build("loss", Use(use.use, parameters, use.place))
-        built.append((use.use, float(weight), loss))
-    return built
-
-
-def build_parts(recipe: Recipe, document: Document, builder: Builder) -> Parts:
-    """Everything a training recipe names.
-
-    Raises:
-        RequestError: something is missing, unknown or mistyped, with file, line and key.
-    """
-    root = document.root
-    if recipe.training is None:
-        raise root.error("training needs a [training] table")
-    torch.manual_seed(recipe.training.seed)
-    model_use = _needed(recipe.model, "model", root)
-    model, component = build_model(model_use, builder)
-    start = recipe.training.start
-    if start is not None:
-        place = root.child("training").child("start")
-        with place.child("weights").locate():
-            found = weight_files.read(weight_files.find(start.weights, builder.registry))
-        with place.locate():
-            weight_files.load_into(model, found, start.exclude)
-    optimizer_use = _needed(recipe.optimizer, "optimizer", root)
-    optimizer, learning_rate = build_optimizer(optimizer_use, model.parameters(), builder)
-    validation = recipe.data.validation
-    with root.child("evaluation").child("protocol").locate():
-        measured_by = protocol(recipe.evaluation.protocol)
-    traits = model.traits
-    assert isinstance(traits, Traits)
-    return Parts(
-        model=model,
-        traits=traits,
-        degradation=builder.build("degradation", _needed(recipe.degradation, "degradation", root)),
-        losses=_losses(recipe, root, builder),
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        train=builder.build("dataset", _needed(recipe.data.train, "data.train", root)),
-        validation=None if validation is None else builder.build("dataset", validation),
-        protocol=measured_by,
-        settings=recipe.training,
-        component=component,
-    )
+_FORMAT = 2
 
 
 class Trainer:
-    """Runs a recipe's one phase in a run directory.
+    """Works through a recipe's phases in a run directory.
 
     Args:
         parts: from :func:`build_parts`.
         document: the resolved recipe, for provenance.
-        directory: where everything is written.
-        fabric: devices and precision; by default one device, the accelerator if there is one.
+        directory: where everything is written, by the first process alone.
+        fabric: devices and precision, launched; by default what the recipe says, in this process.
     """
 
     def __init__(self, parts: Parts, document: Document, directory: RunDirectory, fabric: Fabric | None = None) -> None:
         self.parts, self.document, self.directory = parts, document, directory
-        self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=parts.settings.precision)
-        self.iteration, self.best = 0, -math.inf
-        self._seconds = 0.0
-        model = parts.model
-        if parts.settings.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model, self.optimizer = self.fabric.setup(model, parts.optimizer)
+        self.fabric = fabric or make_fabric(parts.settings)
+        self.session = Session(parts, self.fabric)
+        self._stepper = Stepper(self.session, self._last_good)
+        self._recorder: Recorder | None = None
+
+    @property
+    def iteration(self) -> int:
+        """Finished iterations."""
+        return self.session.standing.iteration
+
+    def _say(self, message: str) -> None:
+        if self.session.first:
+            say(message)
+
+    def _last_good(self) -> str:
+        checkpoint = self.directory.checkpoint
+        return f"the last good state is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
 
     def resume(self) -> None:
         """Go back to the last checkpoint of the run directory.
@@ -140,144 +76,212 @@ class Trainer:
                 f"the checkpoint in {self.directory.path} was made by another recipe; "
                 "start in a new folder, or resume with the recipe.toml that lies in it"
             )
-        self.parts.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.iteration, self.best, self._seconds = state["iteration"], state["best"], state["seconds"]
-        self.directory.forget_after(self.iteration)
+        if state.get("format") != _FORMAT:
+            raise self.document.root.error(
+                f"the checkpoint in {self.directory.path} is of another version of restorekit; start in a new folder, "
+                "from its weights with training.start.weights"
+            )
+        self.session.load_state_dict(state)
+        if self.session.first:
+            self.directory.forget_after(self.iteration)
+        self.fabric.barrier()
 
     def fit(self) -> None:
         """Train to the end. Ctrl-C (between two iterations) and a non-finite loss leave the last good state behind.
 
         Raises:
-            RestoreError: the loss or the weights are not finite.
+            RestoreError: the loss or the weights are not finite; the message names the batch.
             KeyboardInterrupt: after the state was saved.
         """
-        settings = self.parts.settings
-        loader = batches(
-            self.parts.train, settings.seed, settings.batch, self.iteration, settings.iterations, settings.workers
+        standing = self.session.standing
+        if self.session.first:
+            self._recorder = Recorder(self.directory, self.parts.settings.tensorboard, standing.iteration)
+        try:
+            with Interrupt() as interrupt:
+                while standing.phase < len(self.parts.phases):
+                    self._work_through(interrupt)
+            self._save_weights("final")
+            self._plot()
+            self.fabric.barrier()
+        finally:
+            if self._recorder is not None:
+                self._recorder.close()
+
+    def _work_through(self, interrupt: Interrupt) -> None:
+        """The phase at hand, from where it stands to its end."""
+        session, standing = self.session, self.session.standing
+        plan = session.phase.plan
+        if len(self.parts.phases) > 1:
+            self._say(f"phase {plan.name}: {plan.iterations} iterations")
+        session.begin()
+        self._loop(interrupt)
+        self._stepper.flush()
+        stopping = plan.early_stopping
+        best = self.directory.weights(_best_of(plan.index))
+        if stopping is not None and stopping.restore_best and self.fabric.broadcast(best.exists()):
+            session.restore(dict(weight_files.read(best).tensors))
+        standing.phase, standing.within = standing.phase + 1, 0
+        self._checkpoint()
+
+    def _loader(self) -> Any:
+        settings, plan, standing, fabric = (
+            self.parts.settings,
+            self.session.phase.plan,
+            self.session.standing,
+            self.fabric,
         )
-        self.model.train()
-        with Progress("train", settings.iterations, "iterations") as bar, Interrupt() as interrupt:
-            bar.begin_at(self.iteration)
+        return batches(
+            self.parts.train,
+            settings.seed,
+            plan.batch,
+            standing.within,
+            plan.iterations,
+            settings.workers,
+            first=standing.samples,
+            parts=plan.accumulate,
+            rank=fabric.global_rank,
+            devices=fabric.world_size,
+            pairs=self.session.phase.degradation is None,
+            pin=fabric.device.type == "cuda",
+        )
+
+    def _loop(self, interrupt: Interrupt) -> None:
+        plan, standing = self.session.phase.plan, self.session.standing
+        label = "train" if len(self.parts.phases) == 1 else f"phase {plan.name}"
+        with contextlib.ExitStack() as stack:
+            bar = Progress(label, plan.iterations, "iterations")
+            if self.session.first:
+                stack.enter_context(bar)
+            bar.begin_at(standing.within)
+            started = time.perf_counter()
+            loader = iter(self._loader())
             try:
-                for clean in loader:
+                stop = False
+                while standing.within < plan.iterations and not stop:
+                    losses = self._iterate(list(itertools.islice(loader, plan.accumulate)))
+                    standing.seconds += time.perf_counter() - started
+                    bar.advance(note=self._stepper.shown)
+                    stop = self._after(losses)
+                    self._stop_if_asked(interrupt)
                     started = time.perf_counter()
-                    losses = self._iterate(self.fabric.to_device(clean))
-                    self._seconds += time.perf_counter() - started
-                    bar.advance(note=f"loss {losses['loss']:.5f}")
-                    self._after(losses)
-                    interrupt.check()
             except KeyboardInterrupt:
                 self._checkpoint()
-                say(f"stopped at iteration {self.iteration}; go on with --resume -o {self.directory.path}")
+                self._say(f"stopped at iteration {self.iteration}; go on with --resume -o {self.directory.path}")
                 raise
-        self._finish()
 
-    def _iterate(self, clean: Tensor) -> dict[str, float]:
-        parts = self.parts
-        seed = parts.settings.seed
-        step = Step(self.iteration, parts.settings.iterations, seeded(seed, 3, self.iteration))
-        # What draws from torch's own generators (dropout) follows from the seed and the iteration too, on every device:
-        # a resumed run need not have drawn what came before.
-        torch.manual_seed(seeded(seed, 4, self.iteration, self.fabric.global_rank).initial_seed())
-        rate = parts.learning_rate(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        pair = parts.degradation(to_channels(clean, parts.traits), step)
-        prediction = self.model(pair.observed)
-        if not isinstance(prediction, Prediction):
-            prediction = Prediction(prediction)
-        total, values = self._loss(prediction, pair, step)
-        if not math.isfinite(values["loss"]):
-            raise self._diverged(f"the loss became {values['loss']}")
-        self.fabric.backward(total)
-        if parts.settings.clip_norm is not None:
-            self.fabric.clip_gradients(self.model, self.optimizer, max_norm=parts.settings.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.iteration += 1
-        return {**values, "lr": rate}
+    def _iterate(self, batch: list[Sample]) -> dict[str, float]:
+        return self._stepper.step(batch)
 
-    def _diverged(self, what: str) -> RestoreError:
-        checkpoint = self.directory.checkpoint
-        kept = f"the last good state is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
-        return RestoreError(
-            f"{what} at iteration {self.iteration} (seed {self.parts.settings.seed}); {kept}. "
-            "Try a lower learning rate or training.clip_norm"
-        )
+    def _stop_if_asked(self, interrupt: Interrupt) -> None:
+        """Ctrl-C; all processes stop after the same iteration, or none."""
+        if self.fabric.world_size == 1:
+            interrupt.check()
+        elif self.iteration % 10 == 0:
+            asked = torch.tensor(float(interrupt.asked), device=self.fabric.device)
+            total: Any = self.fabric.all_reduce(asked, reduce_op="sum")
+            if total > 0:
+                raise KeyboardInterrupt
 
-    def _loss(self, prediction: Prediction, pair: Pair, step: Step) -> tuple[Tensor, dict[str, float]]:
-        terms = [(name, weight * loss(prediction, pair, step)) for name, weight, loss in self.parts.losses]
-        total = torch.stack([term for _, term in terms]).sum()
-        values = {"loss": float(total.detach())}
-        if len(terms) > 1:
-            values |= {name: float(term.detach()) for name, term in terms}
-        return total, values
-
-    def _after(self, losses: dict[str, float]) -> None:
-        settings, last = self.parts.settings, self.iteration == self.parts.settings.iterations
-        if self.iteration % settings.log_every == 0 or last:
-            self.directory.log(iteration=self.iteration, seconds=round(self._seconds, 3), **losses)
-        if self.parts.validation is not None and (self.iteration % settings.validate_every == 0 or last):
-            self._validate()
-        if self.iteration % settings.checkpoint_every == 0 and not last:
+    def _after(self, losses: dict[str, float]) -> bool:
+        """Log, validate, save; whether the phase should end early."""
+        settings, plan, standing = self.parts.settings, self.session.phase.plan, self.session.standing
+        ends = standing.within == plan.iterations
+        if losses and self._recorder is not None:
+            self._recorder.losses(self.iteration, plan.index + 1, standing.seconds, losses)
+        stop = False
+        if self.parts.validation is not None and (self.iteration % settings.validate_every == 0 or ends):
+            stop = self._validate()
+        if settings.keep_every and self.iteration % settings.keep_every == 0:
+            self._save_weights(self.iteration)
+        if self.iteration % settings.checkpoint_every == 0 and not ends and not stop:
             self._checkpoint()
+        return stop
 
     def validate(self) -> Report:
-        """Score the model as it stands on the validation data."""
-        assert self.parts.validation is not None
-        self.model.eval()
-        try:
-            return evaluate(
-                self.parts.model,  # type: ignore[arg-type]
-                self.parts.validation,
-                self.parts.degradation,
-                self.parts.protocol,
-                device=self.fabric.device,
-            )
-        finally:
-            self.model.train()
+        """Score the model as it stands on the validation data.
 
-    def _validate(self) -> None:
-        mean = self.validate().mean
-        self.directory.log(iteration=self.iteration, psnr=mean["psnr"], ssim=mean["ssim"])
-        say(f"iteration {self.iteration}: validation {mean['psnr']:.3f} dB, SSIM {mean['ssim']:.4f}")
-        if mean["psnr"] > self.best:
-            self.best = mean["psnr"]
-            self._save_weights("best")
-        plot(self.directory.history(), self.directory.path / "curves.png")
+        Raises:
+            RequestError, RestoreError: as :func:`restore.evaluation.evaluate.evaluate`.
+        """
+        parts = self.parts
+        assert parts.validation is not None
+        with self.session.evaluating() as model:
+            degradation = self.session.phase.degradation
+            return score(model, parts.validation, degradation, parts.protocol, self.fabric.device)
+
+    def _scores(self) -> dict[str, float]:
+        mean, phase, parts = self.validate().mean, self.session.phase, self.parts
+        scores = {"psnr": mean["psnr"], "ssim": mean["ssim"]}
+        stopping = phase.plan.early_stopping
+        if "loss" in (parts.settings.best, None if stopping is None else stopping.metric):
+            assert parts.validation is not None
+            begun = phase.plan.clock + self.session.standing.within
+            step = Step(begun, phase.plan.clock_total, self.session.validation_generator())
+            with self.session.evaluating() as model:
+                scores["loss"] = mean_loss(model, parts.validation, phase, step, parts.traits, self.fabric.device)
+        return scores
+
+    def _validate(self) -> bool:
+        """Score, and keep what is best; whether patience is over. One process scores, unless each holds a part."""
+        scores = self._scores() if self.session.first or is_spread(self.parts.model) else {}
+        scores = self.fabric.broadcast(scores)
+        if self._recorder is not None:
+            named = {"validation_loss" if k == "loss" else k: v for k, v in scores.items()}
+            self._recorder.scores(self.iteration, named)
+        more = f", loss {scores['loss']:.6g}" if "loss" in scores else ""
+        self._say(f"iteration {self.iteration}: validation {scores['psnr']:.3f} dB, SSIM {scores['ssim']:.4f}{more}")
+        metric, standing = self.parts.settings.best, self.session.standing
+        if BETTER_WHEN[metric] * scores[metric] > standing.best:
+            standing.best = BETTER_WHEN[metric] * scores[metric]
+            self._save_weights("best", {f"validation_{metric}": scores[metric]})
+        self._plot()
+        return self._lost_patience(scores)
+
+    def _lost_patience(self, scores: dict[str, float]) -> bool:
+        plan, patience = self.session.phase.plan, self.session.patience
+        if patience is None:
+            return False
+        if patience.better(scores) and patience.settings.restore_best:
+            self._save_weights(_best_of(plan.index))
+        if patience.over:
+            message = f"phase {plan.name} ends at iteration {self.iteration}: "
+            message += f"{patience.bad} validations without a better {patience.settings.metric}"
+            self._say(message)
+            if self._recorder is not None:
+                self._recorder.note(self.iteration, message)
+        return patience.over
+
+    def _plot(self) -> None:
+        if self.session.first:
+            plot(self.directory.history(), self.directory.path / "curves.png")
 
     def _checkpoint(self) -> None:
         # A finite loss may have had infinite gradients: never put such weights in the place of good ones.
         if not all(bool(torch.isfinite(p).all()) for p in self.parts.model.parameters()):
-            raise self._diverged("the weights are no longer finite")
-        self.directory.save_checkpoint(
-            {
-                "recipe": self.document.digest(),
-                "iteration": self.iteration,
-                "best": self.best,
-                "seconds": self._seconds,
-                "model": self.parts.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            }
-        )
+            raise self._stepper.diverged("the weights are no longer finite", self.iteration)
+        state = self.session.state_dict()
+        if self.session.first:
+            self.directory.save_checkpoint({"format": _FORMAT, "recipe": self.document.digest(), **state})
+        self.fabric.barrier()
 
-    def _save_weights(self, which: str) -> None:
-        model = self.document.data["model"]
+    def _save_weights(self, which: str | int, more: dict[str, Any] | None = None) -> None:
+        model, average = self.document.data["model"], self.session.average
         metadata: dict[str, Any] = {
             "component": self.parts.component,
             "parameters": {k: v for k, v in model.items() if k not in ("use", "weights")},
             "iteration": self.iteration,
             "recipe_sha256": self.document.digest(),
+            **({} if average is None else {"average": average.decay}),
+            **(more or {}),
         }
-        weight_files.save(self.directory.weights(which), self.parts.model.state_dict(), metadata)
+        with self.session.averaged():
+            tensors = model_state(self.parts.model)
+            if self.session.first:
+                path = self.directory.weights(which)
+                path.parent.mkdir(exist_ok=True)
+                weight_files.save(path, tensors, metadata)
 
-    def _finish(self) -> None:
-        self._checkpoint()
-        self._save_weights("final")
-        plot(self.directory.history(), self.directory.path / "curves.png")
 
-
-def to_channels(clean: Tensor, traits: Traits) -> Tensor:
-    """Clean RGB clips ``(B, T, 3, H, W)`` as the planes that a model of these traits works on."""
-    return rgb_to_y(clean) if traits.channels == "y" and clean.shape[-3] == 3 else clean
+def _best_of(phase: int) -> str:
+    """The name of a phase's best weights."""
+    return f"phase-{phase + 1}-best"
