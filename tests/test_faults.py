@@ -194,7 +194,7 @@ def test_weights_of_another_architecture(restore, photo, tiny_weights):
 
 def test_weights_that_are_not_installed(restore, photo):
     photo("in.png")
-    check(restore("run", "--plugin", "srsenet", "--set", "model.scale=3", "in.png"), 2, "srsenet-x3", "srsenet-x4")
+    check(restore("run", "--plugin", "srsenet", "--set", "model.scale=5", "in.png"), 2, "srsenet-x5", "srsenet-x4")
 
 
 class Evil:
