@@ -208,4 +208,5 @@ def test_real_photographs(shared_data):
     for seed in range(4):
         clip, flow, valid = data.sample_with_flow(97 * seed, seeded(seed))
         errors.append(error(clip, flow, valid))
-    assert np.mean(errors) < 1.0
+    assert max(errors) < 1.0
+    assert np.mean(errors) < 0.6
