@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from restore.cli.options import as_json, overrides, print_json, print_table, source
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.command("eval")
 @source
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Folder of clean images [default: the recipe's data.test]."
+    "--data", type=click.Path(path_type=Path), help="Clean images, videos or folders of frames [default: data.test]."
 )
 @click.option(
     "--observed",
@@ -28,7 +29,20 @@ if TYPE_CHECKING:
     help="Damaged images from elsewhere, instead of the recipe's degradation.",
 )
 @click.option(
-    "--protocol", "protocol_name", metavar="NAME", help="sr-y or lapsrn [default: the recipe's evaluation.protocol]."
+    "--metric",
+    "metric_names",
+    multiple=True,
+    metavar="NAME",
+    help="Also measure this, e.g. ms-ssim, delta-psnr, flicker (of clips); may be given several times.",
+)
+@click.option(
+    "--frames", type=click.IntRange(min=1), metavar="N", help="Only the first N frames of every clip [default: all]."
+)
+@click.option(
+    "--protocol",
+    "protocol_name",
+    metavar="NAME",
+    help="sr-y or lapsrn for images, clips for clips [default: the recipe's].",
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps [default: the recipe's run.device].")
 @click.option(
@@ -42,6 +56,8 @@ def command(
     recipe: str | None,
     data: Path | None,
     observed: Path | None,
+    metric_names: tuple[str, ...],
+    frames: int | None,
     protocol_name: str | None,
     device: str | None,
     csv_: Path | None,
@@ -49,12 +65,13 @@ def command(
     overrides: tuple[str, ...],
     json_: bool,
 ) -> None:
-    """Degrade clean images, restore them, and measure PSNR and SSIM under a named protocol.
+    """Degrade clean images or clips, restore them, and measure PSNR and SSIM under a named protocol.
 
     \b
     restore eval --plugin srsenet --data Set5/HR
     restore eval --recipe bicubic --set model.scale=4 --data Set5/HR --protocol lapsrn --json
     restore eval --plugin srsenet --data Set5/HR --csv set5.csv
+    restore eval --plugin srsenet --data videos/ --frames 20 --metric flicker
     """
     from restore.catalogue import recipe_document
     from restore.evaluation.report_csv import csv_text
@@ -67,61 +84,86 @@ def command(
     if csv_ is not None:
         check_output(csv_, overwrite=overwrite)
     builder = make_builder(registry())
-    report, model = _evaluate(check(document), document, builder, data, observed, protocol_name, device)
+    asked = Asked(data, observed, metric_names, frames, protocol_name, device)
+    report, model = _evaluate(check(document), document, builder, asked)
     if csv_ is not None:
         write_whole(csv_, csv_text(report, model).encode("utf-8"))
     if json_:
         print_json({**report.document(), "model": model})
         return
-    rows = [(r["name"], *_numbers(r)) for r in [*report.results, {"name": "mean", **report.mean}]]
-    columns = ("image", "PSNR, dB", "SSIM", "seconds")
+    _print(report, model)
+
+
+def _print(report: Report, model: dict[str, Any]) -> None:
+    keys = [key for key in report.mean if key != "seconds"]
+    titles = {"psnr": "PSNR, dB", "ssim": "SSIM"}
+    columns = ("clip" if "frames" in report.results[0] else "image", *(titles.get(k, k) for k in keys), "seconds")
+    rows = [
+        (r["name"], *(f"{r[k]:.{2 if 'psnr' in k else 4}f}" for k in keys), f"{r['seconds']:.2f}")
+        for r in [*report.results, {"name": "mean", **report.mean}]
+    ]
     print_table(columns, rows, title=f"{model['component']}, x{model['scale']}", right=columns[1:])
     click.echo()
     for key, value in report.protocol.items():
-        click.echo(f"{key.replace('_', ' ')}: {value}")
+        if key != "metrics":
+            click.echo(f"{key.replace('_', ' ')}: {value}")
+    for key, value in report.protocol.get("metrics", {}).items():
+        click.echo(f"{key}: {', '.join(f'{k} {v}' for k, v in value.items() if k != 'metric')}")
 
 
-def _numbers(row: dict[str, Any]) -> tuple[str, str, str]:
-    return f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", f"{row['seconds']:.2f}"
+@attrs.frozen
+class Asked:
+    """What the command line asks for beyond the recipe."""
+
+    data: Path | None
+    observed: Path | None
+    metrics: tuple[str, ...]
+    frames: int | None
+    protocol: str | None
+    device: str | None
 
 
-def _evaluate(
-    recipe: Recipe,
-    document: Document,
-    builder: Builder,
-    data: Path | None,
-    observed: Path | None,
-    protocol_name: str | None,
-    device_name: str | None,
-) -> tuple[Report, dict[str, Any]]:
+def _evaluate(recipe: Recipe, document: Document, builder: Builder, asked: Asked) -> tuple[Report, dict[str, Any]]:
+    from restore.evaluation.clips import NAME, evaluate_clips, is_clip
     from restore.evaluation.evaluate import evaluate
-    from restore.evaluation.pairing import pair_up
     from restore.evaluation.protocols import protocol
+    from restore.evaluation.sources import cut
     from restore.modelling import build_model, pick_device
     from restore.progress import Progress
 
     if recipe.model is None:
         raise document.root.error("evaluation needs a [model] table")
     with document.root.child("evaluation").child("protocol").locate():
-        measured_by = protocol(recipe.evaluation.protocol)
-    if protocol_name is not None:
-        measured_by = protocol(protocol_name)
-    device = pick_device(device_name or recipe.run.device)
-    dataset = _clean(recipe, document, builder, data)
-    given = None if observed is None else pair_up(dataset, observed)
+        named = recipe.evaluation.protocol
+        measured_by = None if named == NAME else protocol(named)
+    if asked.protocol is not None:
+        measured_by = None if asked.protocol == NAME else protocol(asked.protocol)
+    device = pick_device(asked.device or recipe.run.device)
+    metrics = _metrics(asked.metrics, document, builder)
+    dataset = cut(_clean(recipe, document, builder, asked.data, measured_by is None), asked.frames)
+    clips = measured_by is None or is_clip(dataset)
+    given = _given(dataset, asked.observed, recipe, clips, asked.frames)
     if recipe.degradation is None and given is None:
         raise document.root.error("evaluation needs a [degradation] table, or --observed DIR")
+    if clips and asked.protocol not in (None, NAME):
+        raise document.root.error(f"protocol {asked.protocol} scores still images; clips are scored by 'clips'")
     # Not built where it is not used: --observed makes up for a degradation that this environment lacks.
     degradation = builder.build("degradation", recipe.degradation) if recipe.degradation and given is None else None
     module, component = build_model(recipe.model, builder)
     model: Any = module.to(device).eval()
-    with Progress("eval", len(dataset), "images") as bar:
-        report = evaluate(
-            model, dataset, degradation, measured_by,
-            device=device, observed=given, on_result=lambda r: bar.advance(note=f"{r['name']} {r['psnr']:.2f} dB"),
-        )  # fmt: skip
-    report.protocol["observed"] = _origin(recipe, observed)
-    if observed is not None:
+    with Progress("eval", len(dataset), "clips" if clips else "images") as bar:
+        shared: dict[str, Any] = {
+            "metrics": metrics,
+            "device": device,
+            "observed": given,
+            "on_result": lambda r: bar.advance(note=f"{r['name']} {r['psnr']:.2f} dB"),
+        }
+        if measured_by is None or clips:
+            report = evaluate_clips(model, dataset, degradation, **shared)
+        else:
+            report = evaluate(model, dataset, degradation, measured_by, **shared)
+    report.protocol["observed"] = _origin(recipe, asked.observed, given is not None)
+    if given is not None:
         report.protocol["resized"] = "not here: the observed images are read as they are"
     about = {
         "component": component,
@@ -133,19 +175,41 @@ def _evaluate(
     return report, about
 
 
-def _origin(recipe: Recipe, observed: Path | None) -> str:
-    if observed is not None or recipe.degradation is None:
-        return f"images in {observed}"
+def _metrics(names: tuple[str, ...], document: Document, builder: Builder) -> dict[str, Any]:
+    from restore.errors import RequestError
+    from restore.recipe import Use
+
+    try:
+        for name in names:
+            builder.registry.find("metric", name)
+        return {name: builder.build("metric", Use(name, {}, document.root)) for name in names}
+    except RequestError as error:
+        raise RequestError(f"--metric: {error}") from None
+
+
+def _given(dataset: Any, observed: Path | None, recipe: Recipe, clips: bool, frames: int | None) -> Any:
+    """The observed side from elsewhere: a folder, or what a paired dataset brings; None where there is none."""
+    from restore.evaluation.pairing import pair_up
+    from restore.evaluation.sources import cut, open_data
+
+    if observed is not None:
+        return pair_up(dataset, observed, cut(open_data(observed, clips), frames) if clips else None)
+    return getattr(dataset, "observed", None) if recipe.degradation is None else None
+
+
+def _origin(recipe: Recipe, observed: Path | None, given: bool) -> str:
+    if given or recipe.degradation is None:
+        return f"images in {observed}" if observed is not None else "the dataset's own"
     values = ", ".join(f"{k} {v}" for k, v in recipe.degradation.parameters.items())
     return f"{recipe.degradation.use} ({values})" if values else recipe.degradation.use
 
 
-def _clean(recipe: Recipe, document: Document, builder: Builder, data: Path | None) -> Dataset:
-    from restore.builtin.datasets.images import Images
+def _clean(recipe: Recipe, document: Document, builder: Builder, data: Path | None, as_clips: bool) -> Dataset:
     from restore.errors import RequestError
+    from restore.evaluation.sources import open_data
 
     if data is not None:
-        return Images(data, channels="native")
+        return open_data(data, as_clips)
     if recipe.data.test is None:
         raise RequestError(
             f"name a folder of clean images with --data DIR ({document.source} has no [data.test] table)"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 import attrs
 import torch
 from torch import Tensor
 
-from restore.contracts import Dataset, Degradation, Model, Pair, Prediction, Traits, plain_degradation
+from restore.contracts import Dataset, Degradation, Metric, Model, Pair, Prediction, Traits, plain_degradation
 from restore.errors import RequestError, RestoreError
 from restore.evaluation.protocols import Protocol
 
@@ -20,7 +20,8 @@ class Report:
 
     Attributes:
         protocol: everything that moves the numbers.
-        results: one entry an image: ``name``, ``psnr`` in dB, ``ssim``, ``seconds`` of the model alone.
+        results: one entry an image or clip: ``name``, ``psnr`` in dB, ``ssim``, further metrics, ``seconds`` of the
+            model alone; of a clip also ``frames``.
     """
 
     protocol: dict[str, Any]
@@ -28,8 +29,8 @@ class Report:
 
     @property
     def mean(self) -> dict[str, float]:
-        """Means over the images."""
-        keys = [k for k in self.results[0] if k != "name"]
+        """Means over the images or clips."""
+        keys = [k for k in self.results[0] if k not in ("name", "frames")]
         return {k: sum(r[k] for r in self.results) / len(self.results) for k in keys}
 
     def document(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def evaluate(
     degradation: Degradation | None,
     protocol: Protocol,
     *,
+    metrics: Mapping[str, Metric] | None = None,
     device: torch.device | str = "cpu",
     observed: Dataset | None = None,
     on_result: Callable[[dict[str, Any]], None] | None = None,
@@ -66,6 +68,7 @@ def evaluate(
         dataset: clean clips ``(1, C, H, W)`` in [0, 1]; C = 1 for grey images.
         degradation: what the model undoes; not needed where ``observed`` is given.
         protocol: how it is scored.
+        metrics: further ones by name, of the planes that the protocol scores.
         device: where the model lies.
         observed: the degraded side from elsewhere, in the dataset's order, instead of the degradation.
         on_result: called with the entry of each image as soon as it is there.
@@ -85,11 +88,15 @@ def evaluate(
         clean = _exact(dataset[index]).unsqueeze(0)
         given = None if observed is None else _exact(observed[index]).unsqueeze(0)
         pair = _pair(clean, given, degradation, protocol, model.traits, name)
-        result = {"name": name, **_measure(model, pair, protocol, clean.shape[-3] == 1, border, device, name)}
+        scores = _measure(model, pair, protocol, metrics or {}, clean.shape[-3] == 1, border, device, name)
+        result = {"name": name, **scores}
         results.append(result)
         if on_result is not None:
             on_result(result)
-    return Report(protocol.describe(border), results)
+    described = protocol.describe(border)
+    if metrics:
+        described["metrics"] = {key: dict(metric.protocol) for key, metric in metrics.items()}
+    return Report(described, results)
 
 
 def _pair(
@@ -115,8 +122,26 @@ def _pair(
     return pair
 
 
+def apply_metric(metric: Metric, restored_clip: Tensor, reference: Tensor, observed: Tensor) -> float:
+    """A metric's number; those that say ``needs_observed`` are given the observed clip, too.
+
+    Raises:
+        ValueError: it cannot be had of these clips.
+    """
+    if getattr(metric, "needs_observed", False):
+        return float(metric(restored_clip, reference, observed))  # type: ignore[call-arg]
+    return float(metric(restored_clip, reference))
+
+
 def _measure(
-    model: Model, pair: Pair, protocol: Protocol, grey: bool, border: int, device: torch.device | str, name: str
+    model: Model,
+    pair: Pair,
+    protocol: Protocol,
+    metrics: Mapping[str, Metric],
+    grey: bool,
+    border: int,
+    device: torch.device | str,
+    name: str,
 ) -> dict[str, float]:
     seconds = 0.0
 
@@ -135,6 +160,10 @@ def _measure(
         raise RestoreError(f"{name}: the model's output holds values that are not finite")
     try:
         scores = protocol.score(out, pair.target, grey, border)
+        if metrics:
+            a, b = protocol.scored(out, pair.target, grey, border)
+            before = protocol.scored(pair.observed, pair.observed, grey, border)[0]
+            scores |= {key: apply_metric(metric, a, b, before) for key, metric in metrics.items()}
     except ValueError as error:
         raise RequestError(f"{name} cannot be scored: {error}") from error
     return {**scores, "seconds": seconds}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import attrs
 from torch import Tensor
@@ -31,8 +32,8 @@ class Picked:
         return self.dataset[self.indices[index]]
 
 
-def pair_up(clean: Dataset, folder: Path) -> Dataset:
-    """The images of a folder in the order of a clean dataset.
+def pair_up(clean: Dataset, folder: Path, observed: Dataset | None = None) -> Dataset:
+    """The images (or clips) of a folder in the order of a clean dataset.
 
     An image belongs to the clean one of the same name, or of the same name without an ending such as ``x2``, ``_LR``.
     Where no name fits, the order decides, if there are equally many.
@@ -40,12 +41,13 @@ def pair_up(clean: Dataset, folder: Path) -> Dataset:
     Args:
         clean: clean images; those with ``name(index)`` are paired by name.
         folder: of the observed ones.
+        observed: what is in the folder, with ``name(index)``; left out, its images.
 
     Raises:
         RequestError: the folder lacks some, has two for one, or names and numbers both differ.
     """
-    observed = Images(folder, channels="native")
-    there = [observed.name(i) for i in range(len(observed))]
+    side: Any = Images(folder, channels="native") if observed is None else observed
+    there = [side.name(i) for i in range(len(side))]
     wanted = [clean.name(i) for i in range(len(clean))] if hasattr(clean, "name") else []
     found = [_candidates(name, there) for name in wanted]
     if not any(found):
@@ -53,14 +55,14 @@ def pair_up(clean: Dataset, folder: Path) -> Dataset:
             raise RequestError(
                 f"{folder} has {len(there)} images for {len(clean)} clean ones, and no names that tell which is which"
             )
-        return observed
+        return side  # type: ignore[no-any-return]
     for name, candidates in zip(wanted, found, strict=True):
         if not candidates:
             raise RequestError(f"{folder} has no image for {name!r}")
         if len(candidates) > 1:
             names = ", ".join(there[i] for i in candidates)
             raise RequestError(f"{folder} has several images for {name!r}: {names}")
-    return Picked(observed, tuple(candidates[0] for candidates in found))
+    return Picked(side, tuple(candidates[0] for candidates in found))
 
 
 def _candidates(name: str, there: list[str]) -> list[int]:

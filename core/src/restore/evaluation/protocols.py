@@ -100,11 +100,15 @@ class Protocol:
             return ycbcr_to_rgb(torch.cat([y, chroma], dim=-3))
         return model(observed).to(observed)
 
-    def score(self, restored: Tensor, target: Tensor, grey: bool, border: int) -> dict[str, float]:
-        """PSNR in dB and SSIM of one image."""
+    def scored(self, restored: Tensor, target: Tensor, grey: bool, border: int) -> tuple[Tensor, Tensor]:
+        """The planes that are held against each other: luma rounded to 8 bit, without the border."""
         height, width = target.shape[-2:]
         inside = (..., slice(border, height - border), slice(border, width - border))
-        a, b = self.luma(restored, grey)[inside], self.luma(target, grey)[inside]
+        return self.luma(restored, grey)[inside], self.luma(target, grey)[inside]
+
+    def score(self, restored: Tensor, target: Tensor, grey: bool, border: int) -> dict[str, float]:
+        """PSNR in dB and SSIM of one image."""
+        a, b = self.scored(restored, target, grey, border)
         return {"psnr": psnr(a, b), "ssim": ssim(a, b, padding=self.ssim_padding)}
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.functional.quality import gaussian_window
+from restore.functional.similarity import gaussian_window
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:

@@ -6,11 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restore.functional.quality import gaussian_window
-
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW = 11
 _BLOCK = 32  # rows of a band matrix: wide enough for matmul, narrow enough that few of its entries are zero
+
+
+def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
+    """``(size,)`` float64 Gaussian weights that sum to one; ``fspecial('gaussian')`` is their outer product."""
+    x = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    w = torch.exp(-(x**2) / (2 * sigma**2))
+    return w / w.sum()
 
 
 def blur(planes: Tensor, window: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from restore.contracts import Dataset, Degradation, Pair, Step, Traits, plain_degradation
+from restore.evaluation.clips import evaluate_clips, is_clip
 from restore.evaluation.evaluate import Report, evaluate
 from restore.evaluation.protocols import Protocol
 from restore.training.pairs import full_precision, to_channels
@@ -21,6 +22,8 @@ def score(
 ) -> Report:
     """What `restore eval` would say of the model as it stands; data that brings both sides is taken as it is."""
     observed = getattr(data, "observed", None) if degradation is None else None
+    if is_clip(data):
+        return evaluate_clips(model, data, degradation, device=device, observed=observed)  # type: ignore[arg-type]
     return evaluate(model, data, degradation, protocol, device=device, observed=observed)  # type: ignore[arg-type]
 
 
