@@ -12,6 +12,7 @@ from restore.build import Builder
 from restore.builtin.metrics.delta import DeltaPSNR, DeltaSSIM
 from restore.builtin.metrics.multiscale import MSSSIM
 from restore.builtin.metrics.temporal import Flicker, WarpingError
+from restore.builtin.metrics.vif import VIF
 from restore.contracts import Metric
 from restore.document import parse
 from restore.functional.flow import lucas_kanade, visible, warp
@@ -20,7 +21,7 @@ from restore.functional.similarity import blur, gaussian_window, ms_ssim, ssim_m
 from restore.plugins import registry
 from restore.recipe import Use
 
-NAMES = ("psnr", "ssim", "ms-ssim", "delta-psnr", "delta-ssim", "flicker", "warping-error")
+NAMES = ("psnr", "ssim", "ms-ssim", "delta-psnr", "delta-ssim", "flicker", "warping-error", "vif")
 
 
 def random(*shape, seed=0):
@@ -108,6 +109,24 @@ def ssim_by_definition(a, b):
     ma, mb = windows(a), windows(b)
     va, vb, cov = windows(a * a) - ma**2, windows(b * b) - mb**2, windows(a * b) - ma * mb
     return np.mean((2 * ma * mb + 1e-4) * (2 * cov + 9e-4) / ((ma**2 + mb**2 + 1e-4) * (va + vb + 9e-4)))
+
+
+def test_vif_falls_with_blur_and_noise_and_means_over_frames():
+    torchmetrics = pytest.importorskip("torchmetrics.functional.image")
+    a = random(1, 2, 3, 48, 50)
+    noisy = (a + 0.1 * (random(1, 2, 3, 48, 50, seed=1) - 0.5)).clamp(0, 1)
+    half = a.clone()
+    half[:, 1] = noisy[:, 1]
+    metric = VIF()
+    assert metric(a, a) == pytest.approx(1, abs=1e-9)
+    assert metric(noisy, a) < 0.95
+    assert metric(half, a) == pytest.approx((1 + metric(noisy[:, 1:], a[:, 1:])) / 2, abs=1e-9)
+    expected = torchmetrics.visual_information_fidelity(noisy[0, 0, None] * 255, a[0, 0, None] * 255)
+    assert metric(noisy[:, :1], a[:, :1]) == pytest.approx(float(expected), abs=1e-9)
+    with pytest.raises(ValueError, match="41x41"):
+        VIF(border=4)(a, a)
+    with pytest.raises(ValueError, match="differ in shape"):
+        metric(a, a[..., :-1])
 
 
 # --- gains ------------------------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ OTHERS = {
     "model core:bicubic": [{"scale": 2}, {"scale": 3, "channels": "y"}],
     "metric core:psnr": [{}, {"border": 2}],
     "metric core:ms-ssim": Example(shapes=((2, 2, 1, 162, 164),)),
+    "metric core:vif": Example(shapes=((2, 2, 1, 48, 44),)),
     "metric core:delta-psnr": {"planes": "y"},
     "metric core:delta-ssim": {"rounding": "none"},
     "schedule core:constant": {"value": 0.5},

@@ -127,6 +127,7 @@ def restore_metrics() -> list[Component]:
         Component("psnr", f"{_HERE}.metrics.basic:PSNR", "peak signal-to-noise ratio in dB"),
         Component("ssim", f"{_HERE}.metrics.basic:SSIM", "structural similarity, 11x11 Gaussian window"),
         Component("ms-ssim", f"{_HERE}.metrics.multiscale:MSSSIM", "structural similarity over five scales"),
+        Component("vif", f"{_HERE}.metrics.vif:VIF", "visual information fidelity (needs torchmetrics)"),
         Component("delta-psnr", f"{_HERE}.metrics.delta:DeltaPSNR", "PSNR gained over the observed clip, per frame"),
         Component("delta-ssim", f"{_HERE}.metrics.delta:DeltaSSIM", "SSIM gained over the observed clip, per frame"),
         Component("flicker", f"{_HERE}.metrics.temporal:Flicker", "change from frame to frame beyond the reference's"),
