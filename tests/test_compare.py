@@ -6,6 +6,8 @@ import io
 import json
 from pathlib import Path
 
+import av
+import clip_tools
 import numpy as np
 import pytest
 from compare_files import FRAMES, SIZE, make_three, noisy, psnr, read_page
@@ -175,3 +177,22 @@ def test_bad_requests_say_what_is_wrong(restore, three, clips, tmp_path):
         assert not Path("out.html").exists()
     assert Path("here.html").read_text(encoding="utf-8") == "mine"
     assert restore("compare", clean, a, "-o", "here.html", "--overwrite").code == 0
+
+
+def test_degrade_then_compare_says_what_numpy_says(restore, tmp_path):
+    clip_tools.make_clip(tmp_path / "clip.mkv", frames=6, size=(64, 96))
+    degraded = restore("degrade", "clip.mkv", "-o", "lq.mp4", "--use", "codec", "--set", "codec=x265", "--set", "qp=37")
+    assert degraded.code == 0, degraded.err
+    document = json.loads(restore("compare", "clip.mkv", "lq.mp4", "-o", "page.html", "--json").out)
+    clean, low = (decoded_luma(tmp_path / name) for name in ("clip.mkv", "lq.mp4"))
+    expected = [psnr(a, b) for a, b in zip(low, clean, strict=True)]
+    assert min(expected) > 20
+    assert max(expected) < 60
+    assert [f["psnr"] for f in document["results"][0]["frames"]] == pytest.approx(expected, abs=1e-9)
+    assert read_page("page.html").blocks["data"]["versions"][1]["psnr"] == pytest.approx(expected, abs=1e-6)
+
+
+def decoded_luma(path):
+    """By PyAV alone."""
+    with av.open(str(path)) as container:
+        return [f.to_ndarray()[: f.height].astype(np.float64) for f in container.decode(video=0)]
