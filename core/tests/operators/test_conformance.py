@@ -303,6 +303,46 @@ def test_samples_do_not_touch_each_other(case):
     assert (a.prox(v, y, 0.3)[1] == 0).all()
 
 
+def test_inference_first_then_training(case):
+    """What is kept under inference_mode serves a backward later."""
+    a, _ = case
+    v, y = rand(2, *a.shape.input), rand(2, *a.shape.output, seed=1)
+    x = v.clone().requires_grad_()
+    with torch.inference_mode():
+        a(v), a.adjoint(y), a.pinv(y), a.prox(v, y, 0.3)
+    (a.prox(x, a(x), 0.3).square().sum() + a.pinv(a(x)).sum() + a.adjoint(a(x)).sum()).backward()
+    assert torch.isfinite(x.grad).all()
+
+
+LARGE = {
+    "box3-left-over": lambda: BoxDownsample((2, 3, 110, 131), 3),
+    "box2": lambda: BoxDownsample((2, 3, 110, 132), 2),
+    "bicubic-blocks": lambda: bicubic_downsample((1, 1, 8, 1600), 4),
+    "bands": lambda: Separable((1, 1, 600, 2), {2: torch.eye(600, dtype=torch.float64).roll(3, 0)[:590]}),
+    "kernel-7": lambda: FullBlur((1, 2, 9, 6), rand(7, 6)),
+    "kernel-1x7": lambda: FullBlur((1, 2, 5, 9), rand(1, 7)),
+}
+
+
+@pytest.mark.parametrize("name", list(LARGE))
+def test_shortcuts_of_larger_clips(name):
+    """Against the same operator built of its factors' matrices, or of shifts."""
+    a = LARGE[name]()
+    x, y = rand(1, *a.shape.input), rand(1, *a.shape.output, seed=1)
+    if isinstance(a, FullBlur):
+        expected = torch.zeros_like(y)
+        for i, row in enumerate(a.kernel):
+            for j, tap in enumerate(row):
+                expected[..., i : i + x.shape[-2], j : j + x.shape[-1]] += tap * x
+    else:
+        expected = x
+        for axis, m in a.factors().items():
+            expected = torch.tensordot(expected, m, dims=([axis + 1], [1])).movedim(-1, axis + 1)
+    assert torch.allclose(a(x), expected, atol=1e-12)
+    assert abs((a(x) * y).sum() - (x * a.adjoint(y)).sum()) < 1e-10 * a(x).norm() * y.norm()
+    assert prox_residual(a, a.prox(x, y, 0.3), x, y, 0.3) < 1e-9
+
+
 def test_pickles_small(case):
     a, _ = case
     if not type(a).__module__.startswith("restore") or "Shear" in repr(a):

@@ -31,7 +31,7 @@ def problems():
         Mask(S, rand(*S) > 0),
         BoxDownsample(S, 2),
         CompressiveSensing(S),
-        Mask(S, rand(8, 8, seed=1) > 0),
+        Mask(S, rand(8, 8, seed=1)),
         VideoSensing(S),
         FullBlur(S, disk()),
         BoxDownsample(S, 2),

@@ -2,20 +2,14 @@
 
 from restore.operators.algebra import Composition, Scaled, Transpose, compose, scale, stack
 from restore.operators.base import DataStep, Identity, Operator, Plan, Shape
+from restore.operators.boxes import BoxDownsample
 from restore.operators.circular import Circulant, CircularBlur
 from restore.operators.convolution import FullBlur, blur, temporal_blur
 from restore.operators.dense import dense_matrix
-from restore.operators.diagonal import (
-    BoxDownsample,
-    FrameSelection,
-    Grey,
-    Mask,
-    Snapshot,
-    frame_interpolation,
-    frame_prediction,
-)
+from restore.operators.diagonal import Grey, Mask, Snapshot
 from restore.operators.mixed import Mixed
 from restore.operators.resampling import area_downsample, bicubic_downsample, gaussian_downsample
+from restore.operators.selection import FrameSelection, frame_interpolation, frame_prediction
 from restore.operators.sensing import CompressiveSensing, VideoSensing
 from restore.operators.separable import Separable
 from restore.operators.solvers import Solution, SolveInfo, ToleranceWarning, conjugate_gradients

@@ -19,7 +19,8 @@ from typing import Sequence
 from torch import Tensor
 
 from restore.operators.base import Identity, Operator, Sizes
-from restore.operators.structure import Diagonal, Rescaled, Spectral, Structure
+from restore.operators.constants import Diagonal
+from restore.operators.structure import Rescaled, Spectral, Structure
 
 
 def compose(outer: Operator, inner: Operator) -> Operator:

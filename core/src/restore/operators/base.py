@@ -11,8 +11,9 @@ import attrs
 import torch
 from torch import Tensor
 
+from restore.operators.constants import Diagonal, lasting
 from restore.operators.solvers import Rho, Solution, SolveInfo, check_rho, conjugate_gradients, spread, tolerance
-from restore.operators.structure import Diagonal, DualDiagonal, Iterative, NormalDiagonal, Structure
+from restore.operators.structure import DualDiagonal, Iterative, NormalDiagonal, Structure
 
 Sizes = tuple[int, ...]
 
@@ -145,6 +146,10 @@ class Operator(ABC):
         """``factor * self`` as an operator of the same kind, where there is one."""
         return None
 
+    def plus_back(self, v: Tensor, r: Tensor) -> Tensor:
+        """``v + A^T r``; a subclass may do it in one pass over memory."""
+        return v + self.back(r)
+
     def solver(self) -> Structure | None:
         """A structure of the subclass's own; ``None`` lets the diagonals decide."""
         return None
@@ -157,7 +162,8 @@ class Operator(ABC):
         Raises:
             ValueError: a shape that does not fit, or numbers that are not floating point.
         """
-        self.check(x, self.shape.input, "the input")
+        if x.shape[1:] != self.shape.input or self.batch is not None or not x.is_floating_point():
+            self.check(x, self.shape.input, "the input")
         return self.apply(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -166,7 +172,8 @@ class Operator(ABC):
         Raises:
             ValueError: a shape that does not fit.
         """
-        self.check(y, self.shape.output, "the measurement")
+        if y.shape[1:] != self.shape.output or self.batch is not None or not y.is_floating_point():
+            self.check(y, self.shape.output, "the measurement")
         return self.back(y)
 
     def pinv(self, y: Tensor) -> Tensor:
@@ -175,7 +182,8 @@ class Operator(ABC):
         Raises:
             ValueError: a shape that does not fit.
         """
-        self.check(y, self.shape.output, "the measurement")
+        if y.shape[1:] != self.shape.output or self.batch is not None or not y.is_floating_point():
+            self.check(y, self.shape.output, "the measurement")
         return self.structure.pinv(y)
 
     def prox(self, v: Tensor, y: Tensor, rho: Rho) -> Tensor:
@@ -189,7 +197,11 @@ class Operator(ABC):
         Raises:
             ValueError: shapes that do not fit, or rho not above 0.
         """
-        return self.data_step(y, rho)(v)
+        self.check(y, self.shape.output, "the measurement")
+        self.check(v, self.shape.input, "the point v", y.shape[0])
+        if type(rho) is not float or not 0 < rho < math.inf:
+            rho = check_rho(rho, y.shape[0])
+        return self.structure.prox(v, y, rho)
 
     def data_step(self, y: Tensor, rho: Rho) -> DataStep:
         """The function ``v -> prox(v, y, rho)``, with ``A^T y`` and factors computed once (for ADMM and its like)."""
@@ -291,16 +303,21 @@ class Operator(ABC):
 
     def parameter(self, name: str, value: Tensor, like: Tensor) -> Tensor:
         """A parameter in the dtype and on the device of ``like``, converted once."""
-        if (value.dtype == like.dtype and value.device == like.device) or value.requires_grad:
-            return value.to(like)
         key = (name, like.dtype, like.device)
-        if key not in self._cast:
-            self._cast[key] = value.to(like)
-        return self._cast[key]
+        kept = self._cast.get(key)
+        if kept is None:
+            if value.requires_grad:
+                return value.to(like)
+            kept = self._cast[key] = lasting(value, like)
+        return kept
 
     def check(self, tensor: Tensor, sizes: Sizes, what: str, batch: int | None = None) -> None:
         """Raises ``ValueError`` unless ``tensor`` is floating point of shape ``(B, *sizes)``."""
-        batch = self.batch if self.batch is not None else batch
+        own = self.batch
+        batch = own if own is not None else batch
+        # The usual case first, and in the methods above even before this call: small clips are solved in microseconds.
+        if tensor.shape[1:] == sizes and (batch is None or tensor.shape[0] == batch) and tensor.is_floating_point():
+            return
         fits = tensor.ndim == len(sizes) + 1 and tuple(tensor.shape[1:]) == sizes
         if not fits or (batch is not None and tensor.shape[0] != batch):
             first = "B" if batch is None else str(batch)

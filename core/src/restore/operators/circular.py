@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restore.operators.base import Operator
+from restore.operators.constants import RCOND, Constants
 from restore.operators.diagonal import clip_sizes
 from restore.operators.solvers import Rho, spread
-from restore.operators.structure import RCOND, Side, Structure
+from restore.operators.structure import Side, Structure
 
 
 def check_kernel(kernel: Tensor) -> Tensor:
@@ -61,7 +62,11 @@ class Circulant(Operator):
     def back(self, y: Tensor) -> Tensor:
         """Multiplies by the conjugate."""
         c = self.forward_spectrum(y)
-        return self.from_spectrum(c * self.parameter("transfer", self.transfer, c).conj(), y)
+        return self.from_spectrum(c * self.parameter("conjugate", self._conjugate, c), y)
+
+    @cached_property
+    def _conjugate(self) -> Tensor:
+        return self.transfer.conj().resolve_conj()
 
     def merged(self, inner: Operator) -> Operator | None:
         """Transfer functions multiply."""
@@ -86,7 +91,7 @@ class Circulant(Operator):
     @cached_property
     def T(self) -> Operator:
         """The conjugate transfer function."""
-        return Circulant(self.shape.input, self.transfer.conj().resolve_conj())
+        return Circulant(self.shape.input, self._conjugate)
 
 
 class CircularBlur(Circulant):
@@ -121,6 +126,10 @@ class Fourier(Structure):
         height, width = self.operator.shape.input[2:]
         return f"diagonal in the Fourier basis of {height}x{width} frames"
 
+    def __init__(self, operator: Circulant) -> None:
+        super().__init__(operator)
+        self._constants = Constants()
+
     @cached_property
     def _power(self) -> Tensor:
         return self.operator.transfer.abs() ** 2
@@ -136,14 +145,22 @@ class Fourier(Structure):
         return power + spread(rho, c)
 
     def prepare(self, y: Tensor) -> Tensor:
-        """The spectrum of ``A^T y``."""
-        c = self.operator.forward_spectrum(y)
-        return c * self.operator.parameter("transfer", self.operator.transfer, c).conj()
+        """The spectrum of ``y``."""
+        return self.operator.forward_spectrum(y)
 
     def step(self, v: Tensor, prepared: Tensor, rho: Rho) -> Tensor:
         """One transform there, one back."""
         c = self.operator.forward_spectrum(v)
-        return self.operator.from_spectrum((prepared + spread(rho, c) * c) / self._denominator(c, rho), v)
+        if isinstance(rho, Tensor):
+            conjugate = self.operator.parameter("conjugate", self.operator._conjugate, c)
+            return self.operator.from_spectrum(
+                (conjugate * prepared + spread(rho, c) * c) / self._denominator(c, rho), v
+            )
+        weight, k = rho, self.operator.transfer
+        of_y, of_v = self._constants.get(
+            rho, c, lambda: (k.conj().resolve_conj() / (self._power + weight), weight / (self._power + weight))
+        )
+        return self.operator.from_spectrum(prepared * of_y + c * of_v, v)
 
     def normal(self, b: Tensor, rho: Rho) -> Tensor:
         """A division."""

@@ -31,6 +31,8 @@ from restore.operators.structure import Side, Spectral, Structure
 BORDER_LIMIT = 4224
 # Factors for this many numbers in all are kept, and for four values of rho at least.
 FACTOR_NUMBERS = 1 << 24
+# Wider borders are padded before the convolution: inside of it they cost it its fast path on CPUs (ten times the time).
+CONV_PADDING = 3
 # More taps than this are convolved by FFT.
 TAPS_LIMIT = 121
 SEPARABLE_LIMIT = 2048
@@ -78,6 +80,8 @@ class FullBlur(Operator):
         # All planes as channels of one image: as a batch of one-channel images the same is many times slower on CPUs.
         planes = x.flatten(0, 2).unsqueeze(0)
         kernel = self.parameter(name, weight, x).expand(planes.shape[1], 1, *weight.shape)
+        if max(padding) > CONV_PADDING:
+            planes, padding = F.pad(planes, (padding[1], padding[1], padding[0], padding[0])), (0, 0)
         out = F.conv2d(planes, kernel, padding=padding, groups=planes.shape[1])
         return out.view(*x.shape[:3], *out.shape[2:])
 
@@ -233,9 +237,9 @@ class Bordered(Structure):
 
         what = f"pseudo-inverse of {a!r}"
         solved = conjugate_gradients(
-            lambda p: a.back(a.apply(p)), b.double(), precondition=precondition, max_iter=4000, what=what
+            lambda p: a.back(a.apply(p)), b, precondition=precondition, max_iter=4000, what=what
         )
-        return solved.x.to(b.dtype)
+        return solved.x
 
     def _circulant(self, x: Tensor) -> Tensor:
         a = self.operator
@@ -243,13 +247,21 @@ class Bordered(Structure):
         power = a.parameter("power", self._power, c.real)
         return a.crop(torch.fft.irfft2(c / (power + 1e-5 * self._power.max().to(power)), s=a.grid))
 
+    # In float64 from the measurement on: A^T A squares a condition that rounding would otherwise be multiplied by.
+
+    def _pinv(self, y: Tensor) -> Tensor:
+        return self._least(self.operator.back(y.double())).to(y.dtype)
+
+    def _pinv_t(self, x: Tensor) -> Tensor:
+        return self.operator.apply(self._least(x.double())).to(x.dtype)
+
     def pinv(self, y: Tensor) -> Tensor:
         """``(A^T A)^-1 A^T y``: a full convolution loses nothing."""
-        return linear_map(self._least, self._least, self.operator.back(y))
+        return linear_map(self._pinv, self._pinv_t, y)
 
     def pinv_t(self, x: Tensor) -> Tensor:
         """``A (A^T A)^-1 x``."""
-        return self.operator.apply(linear_map(self._least, self._least, x))
+        return linear_map(self._pinv_t, self._pinv, x)
 
 
 def blur(shape: Sequence[int], kernel: Tensor, boundary: Boundary = "full") -> Operator:

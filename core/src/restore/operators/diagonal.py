@@ -1,4 +1,4 @@
-"""Masks, selections, averages over disjoint sets: everything whose ``A A^T`` is diagonal and solved by a division.
+"""Masks, colours, coded sums: what has a diagonal ``A A^T`` and is solved by a division.
 
 ``z = v + A^T (y - A v)/(d + rho)`` and ``A^+ y = A^T (y/d)`` with ``A A^T = diag(d)``.
 """
@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Hashable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from restore.functional.color import LUMA_WEIGHTS
-from restore.operators.base import Identity, Operator, Sizes
-from restore.operators.structure import Diagonal
+from restore.operators.base import Operator, Sizes
+from restore.operators.constants import Constants, Diagonal
+from restore.operators.solvers import Rho, spread
+from restore.operators.structure import Side, Structure
 
 
 def clip_sizes(shape: Sequence[int]) -> Sizes:
@@ -44,15 +45,23 @@ class Mask(Operator):
 
     def __init__(self, shape: Sequence[int], mask: Tensor) -> None:
         super().__init__(clip_sizes(shape), clip_sizes(shape))
-        mask = mask if mask.is_floating_point() else mask.to(torch.float64)
         sizes = self.shape.input
         padded = (1,) * (4 - mask.ndim) + tuple(mask.shape)
         if mask.ndim > 5 or any(m not in (1, n) for m, n in zip(padded[-4:], sizes, strict=True)):
             raise ValueError(f"a mask for clips of {sizes} must have that size (1 repeats), got {tuple(mask.shape)}")
         if not bool(torch.isfinite(mask).all()):
             raise ValueError("a mask must hold finite numbers")
-        self.mask = mask
+        if not mask.requires_grad and bool(((mask == 0) | (mask == 1)).all()):
+            mask = mask.bool()
+        self.mask = mask if mask.dtype == torch.bool or mask.is_floating_point() else mask.to(torch.float64)
         self._batch = mask.shape[0] if mask.ndim == 5 and mask.shape[0] > 1 else None
+
+    @staticmethod
+    def joined(masks: Sequence[Mask]) -> Mask:
+        """One mask per sample from masks for clips of one shape."""
+        seen = all(m.mask.dtype == torch.bool for m in masks)
+        each = [(m.mask if seen else m._weights).expand(m.shape.input) for m in masks]
+        return Mask(masks[0].shape.input, torch.stack([e.to(each[0]) for e in each]))
 
     @property
     def batch(self) -> int | None:
@@ -78,28 +87,36 @@ class Mask(Operator):
     @cached_property
     def gram(self) -> Diagonal:
         """``m^2``."""
-        return self.mask**2
+        return self._weights**2
 
     @cached_property
     def cogram(self) -> Diagonal:
         """``m^2``."""
-        return self.mask**2
+        return self._weights**2
+
+    @property
+    def _weights(self) -> Tensor:
+        return self.mask.to(torch.float64) if self.mask.dtype == torch.bool else self.mask
+
+    def solver(self) -> Structure | None:
+        """Of what is either seen or not, by interpolation between the point and the measurement."""
+        return Seen(self) if self.mask.dtype == torch.bool else None
 
     def merged(self, inner: Operator) -> Operator | None:
         """Two masks are one."""
         if not isinstance(inner, Mask) or (None not in (self.batch, inner.batch) and self.batch != inner.batch):
             return None
-        return Mask(self.shape.input, self.mask * inner.mask.to(self.mask))
+        return Mask(self.shape.input, self._weights * inner._weights.to(self._weights))
 
     def added(self, other: Operator) -> Operator | None:
         """Weights add."""
         if not isinstance(other, Mask) or (None not in (self.batch, other.batch) and self.batch != other.batch):
             return None
-        return Mask(self.shape.input, self.mask + other.mask.to(self.mask))
+        return Mask(self.shape.input, self._weights + other._weights.to(self._weights))
 
     def multiplied(self, factor: float) -> Operator:
         """Its weights, multiplied."""
-        return Mask(self.shape.input, self.mask * factor)
+        return Mask(self.shape.input, self._weights * factor)
 
     def planes(self, frames: int, channels: int) -> Operator | None:
         """The same mask, if it is one for all frames and channels."""
@@ -108,98 +125,49 @@ class Mask(Operator):
         return Mask((frames, channels, *self.shape.input[2:]), self.mask)
 
 
-class FrameSelection(Operator):
-    """Keeps some frames: frame interpolation, frame prediction, any subset.
+class Seen(Structure):
+    """The solve of a mask of zeros and ones: ``z = v + m/(1 + rho) (y - v)``, one pass over memory."""
 
-    Args:
-        shape: ``(T, C, H, W)``.
-        frames: indices to keep, each once, in the order of the measurement.
+    name = "diagonal"
+    side: Side = "normal"
+    operator: Mask
 
-    Raises:
-        ValueError: no frames, a frame twice, or one that the clip does not have.
-    """
+    def __init__(self, operator: Mask) -> None:
+        super().__init__(operator)
+        # One set of weights, as large as the mask, so that a large frame costs one more of its size.
+        self._constants = Constants(1)
 
-    disjoint = codisjoint = True
+    def describe(self) -> str:
+        """``A^T A``."""
+        return "A^T A is diagonal, zeros and ones"
 
-    def __init__(self, shape: Sequence[int], frames: Sequence[int]) -> None:
-        sizes = clip_sizes(shape)
-        if not frames or len(set(frames)) < len(frames) or not all(0 <= f < sizes[0] for f in frames):
-            raise ValueError(
-                f"frames must be distinct numbers from 0 to {sizes[0] - 1}, at least one, got {list(frames)}"
-            )
-        super().__init__(sizes, (len(frames), *sizes[1:]))
-        self.frames = tuple(frames)
-        self._index = torch.tensor(self.frames)
+    def prepare(self, y: Tensor) -> Tensor:
+        """``y`` as it is."""
+        return y
 
-    @property
-    def key(self) -> Hashable:
-        """Its sizes and frames."""
-        return FrameSelection, self.shape, self.frames
+    def step(self, v: Tensor, prepared: Tensor, rho: Rho) -> Tensor:
+        """An interpolation."""
+        m = self.operator.parameter("mask", self.operator.mask, v)
+        if isinstance(rho, Tensor):
+            return torch.lerp(v, prepared, m / (1 + spread(rho, v)))
+        weight = rho
+        return torch.lerp(v, prepared, self._constants.get(rho, v, lambda: (m / (1 + weight),))[0])
 
-    def apply(self, x: Tensor) -> Tensor:
-        """``x[:, frames]``."""
-        return x.index_select(1, self._index.to(x.device))
+    def normal(self, b: Tensor, rho: Rho) -> Tensor:
+        """A division."""
+        return b / (self.operator.parameter("mask", self.operator.mask, b) + spread(rho, b))
 
-    def back(self, y: Tensor) -> Tensor:
-        """The frames at their places, zeros elsewhere."""
-        zeros = y.new_zeros(y.shape[0], *self.shape.input)
-        return zeros.index_copy(1, self._index.to(y.device), y)
+    def dual(self, r: Tensor, rho: Rho) -> Tensor:
+        """The same."""
+        return self.normal(r, rho)
 
-    def squared(self, d: Tensor) -> Tensor:
-        """``d[:, frames]``."""
-        return self.apply(d)
+    def pinv(self, y: Tensor) -> Tensor:
+        """``m * y``."""
+        return self.operator.apply(y)
 
-    def cosquared(self, d: Tensor) -> Tensor:
-        """``d`` at its places."""
-        return self.back(d)
-
-    @cached_property
-    def gram(self) -> Diagonal:
-        """1."""
-        return 1.0
-
-    @cached_property
-    def cogram(self) -> Diagonal:
-        """1 at the frames that are kept."""
-        kept = torch.zeros(self.shape.input[0], 1, 1, 1, dtype=torch.float64)
-        kept[self._index] = 1
-        return kept
-
-    def merged(self, inner: Operator) -> Operator | None:
-        """Two selections are one."""
-        if not isinstance(inner, FrameSelection):
-            return None
-        return FrameSelection(inner.shape.input, [inner.frames[f] for f in self.frames])
-
-    def factors(self) -> dict[int, Tensor]:
-        """Rows of the identity, over time."""
-        return {0: torch.eye(self.shape.input[0], dtype=torch.float64)[self._index]}
-
-
-def frame_interpolation(shape: Sequence[int], rate: int) -> FrameSelection:
-    """Every ``rate``-th frame is seen: 0, rate, 2 rate, ..., ``T // rate`` of them (VideoOneNet's problem FI).
-
-    Of nine frames at rate 2 these are 0, 2, 4, 6: the last is not seen.
-
-    Raises:
-        ValueError: a rate below 1 or above the number of frames.
-    """
-    frames = clip_sizes(shape)[0]
-    if not 1 <= rate <= frames:
-        raise ValueError(f"the interpolation rate must lie between 1 and the {frames} frames of the clip, got {rate}")
-    return FrameSelection(shape, range(0, rate * (frames // rate), rate))
-
-
-def frame_prediction(shape: Sequence[int], missing: float) -> FrameSelection:
-    """The first ``T - floor(T * missing)`` frames are seen (VideoOneNet's problem FP, missing = .75, .5 or .25).
-
-    Raises:
-        ValueError: a part outside [0, 1), or one that leaves no frame.
-    """
-    frames = clip_sizes(shape)[0]
-    if not 0 <= missing < 1:
-        raise ValueError(f"the missing part of the frames must lie in [0, 1), got {missing}")
-    return FrameSelection(shape, range(frames - int(frames * missing)))
+    def pinv_t(self, x: Tensor) -> Tensor:
+        """``m * x``."""
+        return self.operator.apply(x)
 
 
 class Grey(Operator):
@@ -237,6 +205,10 @@ class Grey(Operator):
         """``w_c y`` in channel c."""
         return y * self.parameter("weights", self._column, y)
 
+    def plus_back(self, v: Tensor, r: Tensor) -> Tensor:
+        """``v_c + w_c r``."""
+        return torch.addcmul(v, self.parameter("weights", self._column, v), r)
+
     def squared(self, d: Tensor) -> Tensor:
         """``sum_c w_c^2 d_c``."""
         return (d * self.parameter("weights", self._column, d) ** 2).sum(2, keepdim=True)
@@ -249,68 +221,6 @@ class Grey(Operator):
     def factors(self) -> dict[int, Tensor]:
         """One row over the channels."""
         return {1: self._column.view(1, -1)}
-
-
-class BoxDownsample(Operator):
-    """Super-resolution: the mean of ``factor`` x ``factor`` boxes, ``floor(H/factor)`` by ``floor(W/factor)`` of them.
-
-    Rows and columns left over at the bottom and right are not seen: 14 pixels at factor 4 give 3
-    (VideoOneNet's "14/3x").
-
-    Args:
-        shape: ``(T, C, H, W)``.
-        factor: at least 1.
-
-    Raises:
-        ValueError: a factor below 1 or above a side.
-    """
-
-    disjoint = True
-
-    def __init__(self, shape: Sequence[int], factor: int) -> None:
-        frames, channels, height, width = clip_sizes(shape)
-        if not 1 <= factor <= min(height, width):
-            raise ValueError(f"the factor must lie between 1 and the smaller side of {height}x{width}, got {factor}")
-        self.factor = factor
-        self.low = height // factor, width // factor
-        super().__init__((frames, channels, height, width), (frames, channels, *self.low))
-
-    @property
-    def key(self) -> Hashable:
-        """Its sizes and factor."""
-        return BoxDownsample, self.shape, self.factor
-
-    def apply(self, x: Tensor) -> Tensor:
-        """The mean of each box."""
-        return F.avg_pool2d(x.flatten(0, 2).unsqueeze(1), self.factor).view(*x.shape[:3], *self.low)
-
-    def back(self, y: Tensor) -> Tensor:
-        """Each value over its box, divided by the box's area; zeros where nothing is seen."""
-        s, (h, w) = self.factor, self.low
-        wide = (y / s**2)[..., :, None, :, None].expand(*y.shape[:3], h, s, w, s).reshape(*y.shape[:3], h * s, w * s)
-        height, width = self.shape.input[2:]
-        return wide if (h * s, w * s) == (height, width) else F.pad(wide, (0, width - w * s, 0, height - h * s))
-
-    def squared(self, d: Tensor) -> Tensor:
-        """Entries are ``1/factor^2``."""
-        return self.apply(d) / self.factor**2
-
-    @cached_property
-    def gram(self) -> Diagonal:
-        """``1/factor^2``."""
-        return 1 / self.factor**2
-
-    def planes(self, frames: int, channels: int) -> Operator:
-        """The same boxes."""
-        return BoxDownsample((frames, channels, *self.shape.input[2:]), self.factor)
-
-    def factors(self) -> dict[int, Tensor]:
-        """Rows with ``factor`` entries of ``1/factor``, over height and width."""
-        out = {}
-        for axis in (2, 3):
-            eye = torch.eye(self.low[axis - 2], dtype=torch.float64).repeat_interleave(self.factor, 1) / self.factor
-            out[axis] = F.pad(eye, (0, self.shape.input[axis] - eye.shape[1]))
-        return out
 
 
 class Snapshot(Operator):
@@ -339,7 +249,12 @@ class Snapshot(Operator):
 
     def back(self, y: Tensor) -> Tensor:
         """``m_t y`` in frame t."""
-        return (y * self.parameter("codes", self.codes, y)).expand(-1, *self.shape.input)
+        coded = y * self.parameter("codes", self.codes, y)
+        return coded if coded.shape[1:] == self.shape.input else coded.expand(-1, *self.shape.input)
+
+    def plus_back(self, v: Tensor, r: Tensor) -> Tensor:
+        """``v_t + m_t r``."""
+        return torch.addcmul(v, self.parameter("codes", self.codes, v), r)
 
     def squared(self, d: Tensor) -> Tensor:
         """``sum_t m_t^2 d_t``."""
@@ -348,17 +263,6 @@ class Snapshot(Operator):
     @cached_property
     def gram(self) -> Diagonal:
         """``sum_t m_t^2`` at every pixel."""
-        return (self.codes.expand(self.shape.input) ** 2).sum(0, keepdim=True)
-
-
-__all__ = [
-    "BoxDownsample",
-    "FrameSelection",
-    "Grey",
-    "Identity",
-    "Mask",
-    "Snapshot",
-    "clip_sizes",
-    "frame_interpolation",
-    "frame_prediction",
-]
+        # Where the channels share a code they share its diagonal.
+        every = (self.shape.input[0], *self.codes.shape[1:])
+        return (self.codes.expand(every) ** 2).sum(0, keepdim=True)

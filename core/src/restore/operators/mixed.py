@@ -44,8 +44,8 @@ class Mixed:
         self.shapes: tuple[Shape, ...] = tuple(o.shape for o in operators)
         self.ragged = len({s.output for s in self.shapes}) > 1
         self._groups = self._grouped()
-        order = torch.cat([rows for rows, _ in self._groups])
-        self._places = order.argsort()
+        self._rows = [rows.tolist() for rows, _ in self._groups]
+        self._sizes = [s.rows for s in self.shapes]
 
     def _grouped(self) -> list[tuple[Tensor, Operator]]:
         members: dict[Hashable, list[int]] = {}
@@ -54,9 +54,9 @@ class Mixed:
         groups = []
         for rows in members.values():
             operator = self.operators[rows[0]]
-            masks = [o.mask.expand(o.shape.input) for o in (self.operators[i] for i in rows) if isinstance(o, Mask)]
+            masks = [o for o in (self.operators[i] for i in rows) if isinstance(o, Mask)]
             if len(masks) > 1:
-                operator = Mask(self.domain, torch.stack([m.to(masks[0]) for m in masks]))
+                operator = Mask.joined(masks)
             groups.append((torch.tensor(rows), operator))
         return groups
 
@@ -71,7 +71,7 @@ class Mixed:
         self._check_measurement(y)
         if not self.ragged:
             return list(y.unbind(0))
-        pieces = torch.split(y, [s.rows for s in self.shapes])
+        pieces = torch.split(y, self._sizes)
         return [p.view(s.output) for p, s in zip(pieces, self.shapes, strict=True)]
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
@@ -79,8 +79,7 @@ class Mixed:
         return torch.cat([p.reshape(-1) for p in parts]) if self.ragged else torch.stack(list(parts))
 
     def _check_measurement(self, y: Tensor) -> None:
-        total = sum(s.rows for s in self.shapes)
-        wanted = (total,) if self.ragged else (len(self.shapes), *self.shapes[0].output)
+        wanted = (sum(self._sizes),) if self.ragged else (len(self.shapes), *self.shapes[0].output)
         if tuple(y.shape) != wanted:
             raise ValueError(f"{self!r}: the measurement must have the shape {wanted}, got {tuple(y.shape)}")
 
@@ -92,13 +91,32 @@ class Mixed:
     def _measured(self, y: Tensor) -> list[Tensor]:
         """The measurement of each group."""
         if not self.ragged:
-            return [y[rows.to(y.device)] for rows, _ in self._groups]
+            return self._taken(y)
         parts = self.split(y)
-        return [torch.stack([parts[i] for i in rows.tolist()]) for rows, _ in self._groups]
+        return [
+            parts[rows[0]].unsqueeze(0) if len(rows) == 1 else torch.stack([parts[i] for i in rows])
+            for rows in self._rows
+        ]
+
+    def _taken(self, x: Tensor) -> list[Tensor]:
+        """The samples of each group: a view where they lie side by side, which one sample always does."""
+        taken = []
+        for index, rows in zip(self._groups, self._rows, strict=True):
+            first, last = rows[0], rows[-1]
+            together = last - first + 1 == len(rows)
+            taken.append(x[first : last + 1] if together else x[index[0].to(x.device)])
+        return taken
+
+    def _samples(self, groups: Sequence[Tensor]) -> list[Tensor]:
+        """Views of the groups' results, ``(1, ...)`` each, in the order of the batch."""
+        parts: list[Tensor] = [groups[0]] * len(self.shapes)
+        for rows, made in zip(self._rows, groups, strict=True):
+            for i, part in zip(rows, torch.split(made, 1), strict=True):
+                parts[i] = part
+        return parts
 
     def _in_order(self, groups: Sequence[Tensor]) -> Tensor:
-        whole = torch.cat(list(groups))
-        return whole[self._places.to(whole.device)]
+        return groups[0] if len(groups) == 1 else torch.cat(self._samples(groups))
 
     # What an operator does.
 
@@ -109,14 +127,8 @@ class Mixed:
             ValueError: another shape, or another batch size.
         """
         self._check_clips(x)
-        made = [operator(x[rows.to(x.device)]) for rows, operator in self._groups]
-        if not self.ragged:
-            return self._in_order(made)
-        parts: list[Tensor] = [x] * len(self.shapes)
-        for (rows, _), y in zip(self._groups, made, strict=True):
-            for i, part in zip(rows.tolist(), y, strict=True):
-                parts[i] = part
-        return self.join(parts)
+        made = [operator(part) for (_, operator), part in zip(self._groups, self._taken(x), strict=True)]
+        return self.join(self._samples(made)) if self.ragged else self._in_order(made)
 
     def _from_measured(self, y: Tensor, use: Callable[[Operator, Tensor], Tensor]) -> Tensor:
         self._check_measurement(y)
@@ -183,5 +195,5 @@ class MixedStep:
     def __call__(self, v: Tensor) -> Tensor:
         """``(B, *domain)`` to the same."""
         self._mixed._check_clips(v)
-        pairs = zip(self._mixed.groups, self._steps, strict=True)
-        return self._mixed._in_order([step(v[rows.to(v.device)]) for (rows, _), step in pairs])
+        pairs = zip(self._steps, self._mixed._taken(v), strict=True)
+        return self._mixed._in_order([step(part) for step, part in pairs])

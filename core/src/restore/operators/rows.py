@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from restore.operators.constants import lasting
+
 Kind = Literal["auto", "gaussian", "structured"]
 
 
@@ -39,7 +41,7 @@ class GaussianRows:
         """The matrix in the dtype and on the device of ``x``."""
         key = x.dtype, x.device
         if key not in self._cast:
-            self._cast[key] = self.matrix.to(x)
+            self._cast[key] = lasting(self.matrix, x)
         return self._cast[key]
 
     def apply(self, x: Tensor) -> Tensor:
@@ -69,10 +71,12 @@ class HartleyRows:
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Signs ``(n,)`` and rows ``(m,)``, drawn on the CPU and kept where they are used."""
         if device not in self._drawn:
-            generator = draw(self.seed)
-            signs = torch.randint(0, 2, (self.n,), generator=generator, dtype=torch.int8) * 2 - 1
-            index = torch.randperm(self.n, generator=generator)[: self.m].sort().values
-            self._drawn[device] = signs.to(device), index.to(device)
+            # Ordinary tensors even under inference_mode: a backward may need them later.
+            with torch.inference_mode(False):
+                generator = draw(self.seed)
+                signs = torch.randint(0, 2, (self.n,), generator=generator, dtype=torch.int8) * 2 - 1
+                index = torch.randperm(self.n, generator=generator)[: self.m].sort().values
+                self._drawn[device] = signs.to(device), index.to(device)
         return self._drawn[device]
 
     def _transform(self, x: Tensor) -> Tensor:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from restore.operators.base import Operator
+from restore.operators.constants import Constants, Diagonal
 from restore.operators.diagonal import clip_sizes
 from restore.operators.rows import GaussianRows, Kind, measurements, random_rows
-from restore.operators.solvers import Rho, each_value, implicit_solve, linear_map, spread
-from restore.operators.structure import Diagonal, Side, Structure
+from restore.operators.solvers import Rho, each_value, implicit_solve, linear_map
+from restore.operators.structure import Side, Structure
 
 # Entries of a random matrix that is kept; beyond, rows are structured. 256 MiB in float32.
 CLIP_LIMIT = 1 << 26
@@ -68,7 +69,11 @@ class CompressiveSensing(Operator):
 
 
 class DenseRows(Structure):
-    """``Phi Phi^T + rho I`` by Cholesky; the factor of each of the last four rho is kept."""
+    """``(Phi Phi^T + rho I)^-1`` by Cholesky in float64; the inverse of each of the last four rho is kept.
+
+    It is well conditioned (4 at 10 % of measurements), and one product with it takes half the time of two triangular
+    solves.
+    """
 
     name = "cholesky"
     side: Side = "dual"
@@ -77,32 +82,28 @@ class DenseRows(Structure):
         super().__init__(operator)
         self.rows = rows
         self._grams: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-        self._factors: dict[tuple[float, torch.dtype, torch.device], Tensor] = {}
+        self._constants = Constants()
 
     def describe(self) -> str:
         """The size of the factor."""
         return f"dense {self.rows.m}x{self.rows.n} Gaussian rows, Cholesky factor of Phi Phi^T + rho I"
 
-    def _factor(self, rho: float, like: Tensor) -> Tensor:
+    def _inverted(self, rho: float, like: Tensor) -> tuple[Tensor]:
         where = like.dtype, like.device
-        key = rho, *where
-        if key not in self._factors:
-            if where not in self._grams:
-                phi = self.rows.like(like)
-                self._grams[where] = phi @ phi.T
-            gram = self._grams[where]
-            if len(self._factors) >= 4:
-                del self._factors[next(iter(self._factors))]
-            eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-            self._factors[key] = torch.linalg.cholesky(gram + rho * eye)
-        return self._factors[key]
+        if where not in self._grams:
+            phi = self.rows.like(like)
+            self._grams[where] = phi @ phi.T
+        gram = self._grams[where].to(torch.float64, copy=True)
+        gram.diagonal().add_(rho)
+        return (torch.cholesky_inverse(torch.linalg.cholesky(gram)),)
 
     def _solve(self, r: Tensor, rho: float) -> Tensor:
         long = r if r.dtype in (torch.float32, torch.float64) else r.float()
-        return torch.cholesky_solve(long.T, self._factor(rho, long)).T.to(r.dtype)
+        inverse = self._constants.get(rho, long, lambda: self._inverted(rho, long))[0]
+        return (long @ inverse).to(r.dtype)
 
     def dual(self, r: Tensor, rho: Rho) -> Tensor:
-        """Two triangular solves."""
+        """One product."""
         return implicit_solve(lambda b, weight: each_value(weight, b, self._solve), r, rho)
 
     def _inverse(self, r: Tensor) -> Tensor:
@@ -175,6 +176,10 @@ class TimeSystems(Structure):
     side: Side = "normal"
     operator: VideoSensing
 
+    def __init__(self, operator: VideoSensing) -> None:
+        super().__init__(operator)
+        self._constants = Constants()
+
     def describe(self) -> str:
         """How many systems."""
         frames, rows = self.operator.shape.input[0], self.operator.rows
@@ -217,42 +222,46 @@ class TimeSystems(Structure):
         first[0, 0] = 1
         return first + self._values[:, None, None] * (d.T @ d)
 
-    def _inverted(self, rho: Rho, like: Tensor) -> Tensor:
-        """``(..., m or 1, T, T)``: the inverses, in float64 before they are rounded."""
-        eye = torch.eye(self._systems.shape[-1], dtype=torch.float64, device=like.device)
+    def _solved(self, rho: Rho, like: Tensor) -> tuple[Tensor, Tensor]:
+        """What multiplies the row space, ``(..., m or 1, T, T)``, and all else, ``(..., T, 1, 1)``, in float64.
+
+        The row space's inverses come less the rest's, which is added everywhere.
+        """
         systems = self._systems.to(like.device)
+        eye = torch.eye(systems.shape[-1], dtype=torch.float64, device=like.device)
+        corner = eye[0]
         if isinstance(rho, Tensor):
             weight = rho.to(eye)
-            systems = systems + (weight.view(-1, 1, 1, 1) if weight.ndim else weight) * eye
+            weight = weight.view(-1, 1, 1, 1) if weight.ndim else weight
+            rest = 1 / (corner + (weight.view(-1, 1) if weight.ndim else weight))
         else:
-            systems = systems + rho * eye
-        inverses: Tensor = torch.linalg.inv(systems)
-        return inverses.to(like.dtype)
+            weight = torch.tensor(rho, dtype=torch.float64, device=like.device)
+            rest = 1 / (corner + weight) if rho else corner
+        inverses = torch.linalg.inv(systems + weight * eye)
+        apart = torch.diag_embed(rest)
+        return inverses - (apart[:, None] if apart.ndim == 3 else apart), rest[..., None, None]
 
-    def _divide(self, b: Tensor, inverses: Tensor, off: Tensor) -> Tensor:
-        """On the row space by the inverted systems, off it by ``off`` (``(..., T, 1)``)."""
-        sizes = b.shape
-        planes = b.flatten(3).transpose(1, 2)
+    def _divide(self, b: Tensor, rho: Rho) -> Tensor:
+        """``(A^T A + rho I)^-1 b``; at 0 the pseudo-inverse."""
+        if isinstance(rho, Tensor):
+            inverses, rest = (t.to(b.dtype) for t in self._solved(rho, b))
+        else:
+            weight = rho
+            inverses, rest = self._constants.get(rho, b, lambda: self._solved(weight, b))
+        planes = b.flatten(3)
         q = self._to(planes)
-        solved = torch.einsum("...mts,...csm->...ctm", inverses.expand(*inverses.shape[:-3], q.shape[-1], -1, -1), q)
-        out = planes * off + self._from(solved - q * off)
-        return out.transpose(1, 2).reshape(sizes)
+        if inverses.shape[-3] == 1:
+            on = (inverses.squeeze(-3) @ q.flatten(2)).view(q.shape)
+        else:
+            on = torch.einsum("...mts,...scm->...tcm", inverses, q)
+        return (planes * rest + self._from(on)).view(b.shape)
 
     def normal(self, b: Tensor, rho: Rho) -> Tensor:
         """One product with the basis there, one back."""
-        weight = spread(rho, b[:, 0, 0, 0, 0])
-        diagonal = torch.zeros(b.shape[1], dtype=b.dtype, device=b.device)
-        diagonal[0] = 1
-        if isinstance(weight, Tensor) and weight.ndim:
-            weight = weight.view(-1, 1)
-        off = 1 / (diagonal + weight)
-        off = off[:, None, :, None] if off.ndim == 2 else off[:, None]
-        return self._divide(b, self._inverted(rho, b), off)
+        return self._divide(b, rho)
 
     def _least(self, b: Tensor) -> Tensor:
-        off = torch.zeros(b.shape[1], 1, dtype=b.dtype, device=b.device)
-        off[0] = 1
-        return self._divide(b, self._inverted(0.0, b), off)
+        return self._divide(b, 0.0)
 
     def pinv(self, y: Tensor) -> Tensor:
         """``(A^T A)^+ A^T y``: off the row space only the first frame is known."""

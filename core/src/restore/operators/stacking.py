@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restore.operators.algebra import one_batch
 from restore.operators.base import Operator
-from restore.operators.structure import Diagonal
+from restore.operators.constants import Diagonal
 
 
 class Stack(Operator):

@@ -12,29 +12,13 @@ from typing import TYPE_CHECKING, Callable, Literal
 import torch
 from torch import Tensor
 
+from restore.operators.constants import RCOND, Constants, Diagonal, inverse_or_zero
 from restore.operators.solvers import Rho, conjugate_gradients, implicit_solve, linear_map, spread
 
 if TYPE_CHECKING:
     from restore.operators.base import Operator
 
-# Singular values below this fraction of the largest count as zero in a pseudo-inverse.
-RCOND = 1e-10
-
-Diagonal = float | Tensor
 Side = Literal["normal", "dual"]
-
-
-def fit(constant: Diagonal, like: Tensor) -> Diagonal:
-    """A constant in the dtype and on the device of ``like``."""
-    return constant.to(like) if isinstance(constant, Tensor) else constant
-
-
-def inverse_or_zero(values: Diagonal, cut: float) -> Diagonal:
-    """``1/values``, and 0 where a value is at most ``cut`` times the largest."""
-    if not isinstance(values, Tensor):
-        return 1 / values if values else 0.0
-    kept = values > cut * values.max()
-    return torch.where(kept, 1 / torch.where(kept, values, torch.ones_like(values)), torch.zeros_like(values))
 
 
 class Structure:
@@ -67,7 +51,11 @@ class Structure:
         if self.side == "normal":
             return self.normal(prepared + spread(rho, v) * v, rho)
         a = self.operator
-        return v + a.back(self.dual(prepared - a.apply(v), rho))
+        return a.plus_back(v, self.dual(prepared - a.apply(v), rho))
+
+    def prox(self, v: Tensor, y: Tensor, rho: Rho) -> Tensor:
+        """The data step in one go."""
+        return self.step(v, self.prepare(y), rho)
 
     def normal(self, b: Tensor, rho: Rho) -> Tensor:
         """``(A^T A + rho I)^-1 b`` for ``b`` in the domain."""
@@ -127,18 +115,44 @@ class Transposed(Structure):
         return self.base
 
 
-class DualDiagonal(Structure):
-    """``A A^T = diag(d)``: masks, selections, tight frames, averages over disjoint sets.
+class _Diagonal(Structure):
+    """A normal equation that is a division.
 
     Args:
         operator: A.
-        d: non-negative; a number (a tight frame), or a tensor that broadcasts to ``(B, *range)``.
+        d: non-negative; a number (a tight frame), or a tensor that broadcasts to ``(B, *range or *domain)``.
     """
 
     def __init__(self, operator: Operator, d: Diagonal) -> None:
         super().__init__(operator)
         self.d = d
         self.name = "diagonal" if isinstance(d, Tensor) else "tight frame"
+        # A diagonal may be as large as a clip: only the last rho's is kept.
+        self._constants = Constants(1)
+
+    @cached_property
+    def _inverse(self) -> Diagonal:
+        return inverse_or_zero(self.d, RCOND**2)
+
+    def _divide(self, r: Tensor, rho: Rho) -> Tensor:
+        """``r / (d + rho)``."""
+        d = self.d
+        if not isinstance(d, Tensor):
+            return r / (d + spread(rho, r)) if isinstance(rho, Tensor) else r * (1 / (d + rho))
+        if isinstance(rho, Tensor) or d.requires_grad:
+            return r / (self.operator.parameter("diagonal", d, r) + spread(rho, r))
+        return r * self._constants.get(rho, r, lambda: (1 / (d + rho),))[0]
+
+    def _times_inverse(self, r: Tensor) -> Tensor:
+        """``D^+ r``."""
+        inverse = self._inverse
+        if isinstance(inverse, Tensor):
+            return r * self.operator.parameter("inverse", inverse, r)
+        return r if inverse == 1 else r * inverse
+
+
+class DualDiagonal(_Diagonal):
+    """``A A^T = diag(d)``: masks, selections, tight frames, averages over disjoint sets."""
 
     def describe(self) -> str:
         """``A A^T``."""
@@ -146,27 +160,21 @@ class DualDiagonal(Structure):
 
     def dual(self, r: Tensor, rho: Rho) -> Tensor:
         """A division."""
-        return r / (fit(self.d, r) + spread(rho, r))
+        return self._divide(r, rho)
 
     def pinv(self, y: Tensor) -> Tensor:
         """``A^T D^+ y``."""
-        return self.operator.back(y * fit(inverse_or_zero(self.d, RCOND**2), y))
+        return self.operator.back(self._times_inverse(y))
 
     def pinv_t(self, x: Tensor) -> Tensor:
         """``D^+ A x``."""
-        y = self.operator.apply(x)
-        return y * fit(inverse_or_zero(self.d, RCOND**2), y)
+        return self._times_inverse(self.operator.apply(x))
 
 
-class NormalDiagonal(Structure):
+class NormalDiagonal(_Diagonal):
     """``A^T A = diag(d)``: stacks of masks and selections, transposes of tight frames."""
 
     side: Side = "normal"
-
-    def __init__(self, operator: Operator, d: Diagonal) -> None:
-        super().__init__(operator)
-        self.d = d
-        self.name = "diagonal" if isinstance(d, Tensor) else "tight frame"
 
     def describe(self) -> str:
         """``A^T A``."""
@@ -174,16 +182,15 @@ class NormalDiagonal(Structure):
 
     def normal(self, b: Tensor, rho: Rho) -> Tensor:
         """A division."""
-        return b / (fit(self.d, b) + spread(rho, b))
+        return self._divide(b, rho)
 
     def pinv(self, y: Tensor) -> Tensor:
         """``D^+ A^T y``."""
-        x = self.operator.back(y)
-        return x * fit(inverse_or_zero(self.d, RCOND**2), x)
+        return self._times_inverse(self.operator.back(y))
 
     def pinv_t(self, x: Tensor) -> Tensor:
         """``A D^+ x``."""
-        return self.operator.apply(x * fit(inverse_or_zero(self.d, RCOND**2), x))
+        return self.operator.apply(self._times_inverse(x))
 
 
 class Spectral(Structure):
@@ -210,6 +217,7 @@ class Spectral(Structure):
         from_u: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__(operator)
+        self._constants = Constants(8)
         self.name, self._detail, self.s = name, detail, s
         self.to_v, self.from_v, self.to_u, self.from_u = to_v, from_v, to_u, from_u
 
@@ -246,15 +254,26 @@ class Spectral(Structure):
         )
 
     def prepare(self, y: Tensor) -> Tensor:
-        """The coefficients of ``A^T y``."""
-        c = self.to_u(y)
-        return c * self.s(c)
+        """The coefficients of ``y``."""
+        return self.to_u(y)
 
     def step(self, v: Tensor, prepared: Tensor, rho: Rho) -> Tensor:
         """``v + V (s U^T y - s^2 V^T v)/(s^2 + rho)``: two transforms."""
         c = self.to_v(v)
-        square = self.s(c) ** 2
-        return v + self.from_v((prepared - square * c) / (square + spread(rho, c)))
+        of_y, of_v = self._gains(c, rho)
+        return v + self.from_v(prepared * of_y - c * of_v)
+
+    def _gains(self, like: Tensor, rho: Rho) -> tuple[Tensor, ...]:
+        """``s/(s^2 + rho)`` and ``s^2/(s^2 + rho)``."""
+
+        def gains(s: Tensor, weight: Rho) -> tuple[Tensor, Tensor]:
+            divisor = s * s + weight
+            return s / divisor, s * s / divisor
+
+        if isinstance(rho, Tensor):
+            return gains(self.s(like), spread(rho, like))
+        weight = rho
+        return self._constants.get(rho, like, lambda: gains(self.s(like.new_empty(0, dtype=torch.float64)), weight))
 
     def normal(self, b: Tensor, rho: Rho) -> Tensor:
         """``V (s^2 + rho)^-1 V^T b`` and, outside the row space, ``b / rho``."""
@@ -272,7 +291,12 @@ class Spectral(Structure):
         return out(c / (self.s(c) ** 2 + spread(rho, c))) + rest / spread(rho, b)
 
     def _divided(self, c: Tensor) -> Tensor:
-        return c * inverse_or_zero(self.s(c), RCOND)
+        def inverses() -> tuple[Tensor]:
+            made = inverse_or_zero(self.s(c.new_empty(0, dtype=torch.float64)), RCOND)
+            assert isinstance(made, Tensor)
+            return (made,)
+
+        return c * self._constants.get("inverse", c, inverses)[0]
 
     def pinv(self, y: Tensor) -> Tensor:
         """``V s^+ U^T y``."""
