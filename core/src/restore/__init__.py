@@ -17,6 +17,7 @@ from restore.contracts import (
     Pruner,
     Schedule,
     Step,
+    Sweep,
     Teacher,
     Traits,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "RestoreError",
     "Schedule",
     "Step",
+    "Sweep",
     "Teacher",
     "Traits",
     "__version__",

@@ -6,7 +6,7 @@ This module imports no torch: listing and checking stay quick.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Mapping, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Mapping, Protocol, Sequence, runtime_checkable
 
 import attrs
 
@@ -39,13 +39,15 @@ class Traits:
     Attributes:
         scale: output pixels per input pixel along each side.
         channels: ``"rgb"``, three channels in [0, 1]; ``"y"``, one channel, studio-range luma in [16, 235]/255.
-        temporal: ``"frame"``, frames are independent; ``"clip"``, a window of frames; ``"stream"``, state is carried.
+        temporal: ``"frame"``, frames are independent; ``"clip"``, a window of frames, of which ``halo.frames`` to both
+            sides reach a frame's answer; ``"stream"``, state is carried along time, and the model's ``sweeps`` say how.
         multiple_of: input height and width must be multiples of this; the engine pads by reflection and crops.
         minimum: smallest input height and width.
         halo: pixels and frames of context that reach the output.
         global_context: something in the model looks at the whole frame (a squeeze, a global norm), so that tiles cannot
             equal the whole however wide the halo. The engine then prefers whole frames, and says so when it must tile.
-        needs_operator: the model wants the linear operator beside the clip.
+        needs_operator: the model is called with what was measured and the linear operator that measured it:
+            ``model(observed, operator)``; ``observed`` has the operator's shape, and the answer that of its domain.
         transfers: transfer characteristics it was made for; HDR video is refused unless named here.
     """
 
@@ -111,12 +113,49 @@ class Model(Protocol):
 
     A model may have ``translate_weights(tensors)``, which gives back a file's tensors under the model's own names, so
     that weights published for other code load; what it does not know it gives back as it is.
+
+    A model whose traits say ``temporal = "stream"`` has a property ``sweeps``, a tuple of :class:`Sweep`: what it does,
+    taken apart so that the engine can work through a video of any length in bounded memory. One whose traits say
+    ``needs_operator`` is called with a :class:`LinearOperator` as a second argument.
     """
 
     traits: Traits
 
     def __call__(self, clip: Tensor) -> Tensor | Prediction:
         """``(B, T, C, H, W)`` to ``(B, T, C, scale*H, scale*W)``."""
+        ...
+
+
+Value = Mapping[str, "Tensor"]
+State = Mapping[str, "Tensor"]
+
+
+@runtime_checkable
+class Sweep(Protocol):
+    """One of the passes over a video that a ``"stream"`` model is made of.
+
+    The first sweep is given the observed frames as ``{"frame": (B, C, H, W)}``, every later one what the sweep before
+    it said of each frame; the last one answers ``{"frame": (B, C, scale*H, scale*W)}``. All tensors have the batch
+    first. A value holds all that later sweeps need (the frame itself, flows, features), and nothing more: values and
+    states may be kept on disk. Running the sweeps one after the other over all frames of a clip equals ``model(clip)``.
+
+    Attributes:
+        direction: ``"forward"``, state goes from each frame to the next; ``"backward"``, to the one before; ``"none"``,
+            there is no state, and frames can be taken in any order.
+        reach: frames to either side that it looks at besides the one at hand.
+    """
+
+    direction: Literal["forward", "backward", "none"]
+    reach: int
+
+    def __call__(self, frames: Sequence[Value | None], state: State | None) -> tuple[Value, State | None]:
+        """One frame's value and the state that goes on.
+
+        Args:
+            frames: values of the frames t - reach to t + reach, ``2 * reach + 1`` of them; None beyond the first and
+                the last frame of a scene.
+            state: what came from the frame before in this direction; None at the first.
+        """
         ...
 
 

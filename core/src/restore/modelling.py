@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from restore import weights as weight_files
 from restore.build import Builder
+from restore.contracts import LinearOperator, Prediction
 from restore.errors import RequestError
 from restore.plugins import Registry
 from restore.recipe import Use
@@ -59,6 +61,23 @@ def build_model(use: Use, builder: Builder) -> tuple[nn.Module, str]:
         with place.locate():
             weight_files.load_into(model, weight_files.read(weight_files.find(wanted, builder.registry)))
     return model, builder.registry.find("model", use.use).name
+
+
+def answer(model: Any, observed: Tensor, operator: LinearOperator | None = None) -> Tensor | Prediction:
+    """What a model makes of the observed side; models that need their operator are given it.
+
+    Raises:
+        RequestError: the model needs a linear operator, and nothing linear made what was observed.
+    """
+    traits = getattr(model, "traits", None) or model.module.traits
+    if not traits.needs_operator:
+        return model(observed)  # type: ignore[no-any-return]
+    if operator is None:
+        raise RequestError(
+            "this model needs the linear operator beside what was observed: give it a degradation that is one, such as "
+            "core:inpainting, or a data set that brings it"
+        )
+    return model(observed, operator)  # type: ignore[no-any-return]
 
 
 def pick_device(name: str) -> torch.device:

@@ -22,7 +22,7 @@ from restore.training.directory import RunDirectory
 from restore.training.trainer import build_parts
 from restore_eco.analyses.__main__ import main
 from restore_eco.analyses.pictures import spectral_gradients
-from restore_eco.analyses.runs import METHODS, WatchedTrainer, train
+from restore_eco.analyses.runs import METHODS, train
 from restore_eco.analyses.smoothness import GradientSmoothness, read
 from torch import nn
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from restore.contracts import Pair, Step
 from restore.errors import RestoreError
 from restore.functional.seeding import seeded
+from restore.modelling import answer
 from restore.training.data import Sample, Samples
 from restore.training.optimizers import set_rates
 from restore.training.pairs import full_precision, to_channels
@@ -79,7 +80,7 @@ class Stepper:
         """The weighted sum of the active losses; and it and each of them, without gradients."""
         session = self.session
         pair = self._pair(session.fabric.to_device(clips), step)
-        prediction = full_precision(session.model(pair.observed))
+        prediction = full_precision(answer(session.model, pair.observed, pair.operator))
         terms = []
         for term in session.phase.losses:
             weight = term.weight(step)

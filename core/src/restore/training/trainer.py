@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from typing import Any
+from typing import Any, Callable, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -42,10 +42,19 @@ class Trainer:
         document: the resolved recipe, for provenance.
         directory: where everything is written, by the first process alone.
         fabric: devices and precision, launched; by default what the recipe says, in this process.
+        callbacks: called with the trainer after every iteration, in order, on every process; they may look at
+            ``session`` and must leave the model, the optimizer and torch's generators as they found them.
     """
 
-    def __init__(self, parts: Parts, document: Document, directory: RunDirectory, fabric: Fabric | None = None) -> None:
-        self.parts, self.document, self.directory = parts, document, directory
+    def __init__(
+        self,
+        parts: Parts,
+        document: Document,
+        directory: RunDirectory,
+        fabric: Fabric | None = None,
+        callbacks: Sequence[Callable[[Trainer], None]] = (),
+    ) -> None:
+        self.parts, self.document, self.directory, self.callbacks = parts, document, directory, tuple(callbacks)
         self.fabric = fabric or make_fabric(parts.settings)
         self.session = Session(parts, self.fabric)
         self._stepper = Stepper(self.session, self._last_good)
@@ -162,6 +171,8 @@ class Trainer:
                     standing.seconds += time.perf_counter() - started
                     bar.advance(note=self._stepper.shown)
                     stop = self._after(losses)
+                    for callback in self.callbacks:
+                        callback(self)
                     self._stop_if_asked(interrupt)
                     started = time.perf_counter()
             except KeyboardInterrupt:

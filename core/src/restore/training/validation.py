@@ -9,6 +9,7 @@ from restore.contracts import Dataset, Degradation, Pair, Step, Traits, plain_de
 from restore.evaluation.clips import evaluate_clips, is_clip
 from restore.evaluation.evaluate import Report, evaluate
 from restore.evaluation.protocols import Protocol
+from restore.modelling import answer
 from restore.training.pairs import full_precision, to_channels
 from restore.training.parts import PhaseParts
 
@@ -40,7 +41,7 @@ def mean_loss(
     total = 0.0
     for index in range(len(data)):
         pair = _pair(data, index, phase.degradation, step, traits, device)
-        prediction = full_precision(model(pair.observed))
+        prediction = full_precision(answer(model, pair.observed, pair.operator))
         total += sum(t.weight(step) * float(t.loss(prediction, pair, step)) for t in phase.losses)
     return total / max(1, len(data))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence
 
 from restore import RequestError
 from restore.catalogue import recipe_document
@@ -25,18 +25,6 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "noise-free": ("degradation.use=eco:noise-free",),
     "ECO": (),
 }
-
-
-class WatchedTrainer(Trainer):
-    """A trainer that calls functions with itself after every iteration."""
-
-    callbacks: Sequence[Callback] = ()
-
-    def _after(self, *arguments: Any) -> bool:
-        stop = super()._after(*arguments)
-        for callback in self.callbacks:
-            callback(self)
-        return stop
 
 
 def train(recipe: str, overrides: Sequence[str], folder: Path, callbacks: Sequence[Callback] = ()) -> RunDirectory:
@@ -64,8 +52,7 @@ def train(recipe: str, overrides: Sequence[str], folder: Path, callbacks: Sequen
     if not resumed:
         directory.metrics.unlink(missing_ok=True)  # of an attempt that ended before its first checkpoint
         directory.create(document, registry())
-    trainer = WatchedTrainer(parts, document, directory)
-    trainer.callbacks = callbacks
+    trainer = Trainer(parts, document, directory, callbacks=callbacks)
     if resumed:
         trainer.resume()
     say(f"{folder.name}: {parts.iterations} iterations")
