@@ -84,9 +84,8 @@ def test_the_probe_walks_along_the_gradient(settings, tmp_path):
     ends = []
     for callbacks in ((look,), ()):
         parts = build_parts(check(document), document, builder(registry))
-        trainer = WatchedTrainer(parts, document, RunDirectory(tmp_path / f"run{len(ends)}"))
+        trainer = Trainer(parts, document, RunDirectory(tmp_path / f"run{len(ends)}"), callbacks=callbacks)
         trainer.directory.create(document, registry)
-        trainer.callbacks = callbacks
         trainer.fit()
         ends.append({n: v.clone() for n, v in parts.model.state_dict().items()})
     assert len(seen) == 4

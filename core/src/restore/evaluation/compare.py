@@ -195,6 +195,13 @@ def _picture_size(path: Path) -> int:
             raise MediaError(f"{path} cannot be read to its end: {error}; copy or download it again") from error
 
 
+def _rates_differ(one: Fraction | None, other: Fraction | None) -> bool:
+    # Averages over a file's rounded timestamps waver by less than what tells 29.97 from 30.
+    if not one or not other:
+        return bool(one) != bool(other)
+    return abs(one / other - 1) > Fraction(7, 10_000)
+
+
 def _notes(reference: Version, versions: Sequence[Version]) -> tuple[str, ...]:
     notes = []
     for version in versions:
@@ -207,8 +214,7 @@ def _notes(reference: Version, versions: Sequence[Version]) -> tuple[str, ...]:
             )
         elif (here.layout.kind == "rgb") != (there.layout.kind == "rgb"):
             notes.append(f"{version.name} and the reference are not both RGB: luma of RGB is BT.601's")
-        rates = [Fraction(i.frame_rate).limit_denominator(1001) if i.frame_rate else None for i in (here, there)]
-        if rates[0] != rates[1]:
+        if _rates_differ(here.frame_rate, there.frame_rate):
             notes.append(f"{version.name} has another frame rate than the reference; frames are compared by number")
     if any(v.info.transfer != "sdr" for v in (reference, *versions)):
         notes.append("HDR is shown without tone mapping and looks flat; the numbers are not affected")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from restore.operators.base import DataStep, Operator, Plan, Shape
 from restore.operators.diagonal import Mask
+from restore.operators.memory import joined
 from restore.operators.solvers import Rho, check_rho
 
 
@@ -76,7 +77,7 @@ class Mixed:
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """The inverse of :meth:`split`."""
-        return torch.cat([p.reshape(-1) for p in parts]) if self.ragged else torch.stack(list(parts))
+        return joined([p.reshape(-1) for p in parts]) if self.ragged else joined([p.unsqueeze(0) for p in parts])
 
     def _check_measurement(self, y: Tensor) -> None:
         wanted = (sum(self._sizes),) if self.ragged else (len(self.shapes), *self.shapes[0].output)
@@ -116,7 +117,7 @@ class Mixed:
         return parts
 
     def _in_order(self, groups: Sequence[Tensor]) -> Tensor:
-        return groups[0] if len(groups) == 1 else torch.cat(self._samples(groups))
+        return groups[0] if len(groups) == 1 else joined(self._samples(groups))
 
     # What an operator does.
 
