@@ -214,8 +214,9 @@ def test_two_components_of_one_name_in_one_plugin_are_a_fault(site):
     assert "two components" in site.add("dup", "dup", source).plugins()["dup"]["cause"]
 
 
-LIGHT = [("--help",), ("plugins",), ("components",), ("recipes",), ("doctor",), ("describe",), ("run", "--help"),
-         ("train", "--help"), ("eval", "--help"), ("degrade", "--help"), ("describe", "x", "--help")]  # fmt: skip
+LIGHT = [("--help",), ("plugins",), ("components",), ("recipes",), ("doctor",), ("weights", "list"), ("describe",),
+         ("run", "--help"), ("train", "--help"), ("eval", "--help"), ("degrade", "--help"),
+         ("describe", "x", "--help")]  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)

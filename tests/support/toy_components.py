@@ -250,6 +250,15 @@ class Magnitude:
             self.mask = torch.zeros_like(self.mask)
             self.mask[kept] = 1
 
+    def readings(self):
+        return {"kept": math.nan if self.broken == "readings" else float(self.mask.sum())}
+
+    def state_dict(self):
+        return {} if self.broken == "state" else {"mask": self.mask.tolist()}
+
+    def load_state_dict(self, state):
+        self.mask = torch.tensor(state.get("mask", self.mask.tolist()))
+
     def compact(self):
         keep = self.mask.nonzero().flatten()
         small = SmallNet(self.model.head.out_channels)

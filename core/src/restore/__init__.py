@@ -3,7 +3,7 @@
 The names a plugin needs are here. Importing this package imports no torch.
 """
 
-from restore.component import Component
+from restore.component import Component, RemoteWeights
 from restore.contracts import (
     Dataset,
     Degradation,
@@ -39,6 +39,7 @@ __all__ = [
     "Pair",
     "Prediction",
     "Pruner",
+    "RemoteWeights",
     "RequestError",
     "RestoreError",
     "Schedule",

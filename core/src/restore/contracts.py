@@ -280,10 +280,23 @@ class Metric(Protocol):
 
 @runtime_checkable
 class Pruner(Protocol):
-    """Makes a model smaller."""
+    """Makes a model smaller, in the course of a training.
+
+    The phases of a recipe say when: it is attached before the first one; during those with ``pruning = "regularise"``
+    its penalty is part of the loss and ``update`` follows every step; at the beginning of the one with
+    ``pruning = "compact"`` the compact model takes the attached one's place. :class:`restore.pruning.GatePruner` is a
+    base for those that work on what models declare.
+
+    An attribute ``needed_iterations`` may say how long ``regularise`` must be at least. A compact model built by
+    :func:`restore.pruning.compact` carries its index sets into its weights' file, and is built again from that.
+    """
 
     def attach(self, model: Any) -> None:
-        """Prepare ``model`` for pruning."""
+        """Prepare ``model`` for pruning; what it computes stays the same.
+
+        Raises:
+            RequestError: it cannot be pruned exactly; why.
+        """
         ...
 
     def penalty(self, step: Step) -> Tensor:
@@ -295,5 +308,18 @@ class Pruner(Protocol):
         ...
 
     def compact(self) -> Any:
-        """A smaller model whose outputs equal the masked one's."""
+        """A smaller model. From here on the attached one is the masked one, whose outputs it equals."""
+        ...
+
+    def readings(self) -> Mapping[str, float]:
+        """Numbers for the log; cheap to read."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors to go on from; parameters that it put into the model are the model's."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`, attached to a fresh model of the same kind. After the state of a pruner that
+        was compacted, ``compact`` gives a model of the same shapes, whose weights are then loaded."""
         ...

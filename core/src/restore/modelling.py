@@ -14,6 +14,7 @@ from restore.build import Builder
 from restore.contracts import LinearOperator, Prediction
 from restore.errors import RequestError
 from restore.plugins import Registry
+from restore.pruning.gates import merge_gates
 from restore.recipe import Use
 from restore.teachers import FrozenModel
 
@@ -45,8 +46,15 @@ def build_teacher(use: Use, builder: Builder) -> FrozenModel:
     return FrozenModel(model, name, None if cache is None else Path(cache).expanduser())
 
 
-def build_model(use: Use, builder: Builder) -> tuple[nn.Module, str]:
+def build_model(use: Use, builder: Builder, keep_gates: bool = False) -> tuple[nn.Module, str]:
     """The model of a ``[model]`` table, its ``weights`` loaded where it names some, and its component's full name.
+
+    Weights that were pruned make it the compact network that they are of; nothing else need be said.
+
+    Args:
+        use: the table.
+        builder: makes the component.
+        keep_gates: leave gates that the weights bring as they are, for a pruner; else they are folded in.
 
     Raises:
         RequestError: unknown component or parameter, or weights that are missing or do not fit.
@@ -60,6 +68,8 @@ def build_model(use: Use, builder: Builder) -> tuple[nn.Module, str]:
             raise place.error(f"needs a name or a path, got {wanted!r}")
         with place.locate():
             weight_files.load_into(model, weight_files.read(weight_files.find(wanted, builder.registry)))
+        if not keep_gates:
+            merge_gates(model)
     return model, builder.registry.find("model", use.use).name
 
 

@@ -47,6 +47,11 @@ class PluginInfo:
     components: int = 0
     traceback: str = attrs.field(default="", repr=False)
 
+    @property
+    def release(self) -> str:
+        """Distribution and version, ``"restorekit-eco 0.1.0"``."""
+        return f"{self.distribution} {self.version}"
+
 
 @attrs.frozen
 class Registered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Iterator, Literal
 
 import attrs
 
@@ -160,6 +160,9 @@ class Phase:
         reset_schedules: schedules count from the beginning of this phase. Else they go on with those of the phase
             before, and their total spans both.
         start: weights to load when the phase begins.
+        pruning: with a ``[pruner]``, what it does: ``gates``, its gates are trained with all else; ``regularise``, its
+            penalty is added to the loss; ``compact``, what it chose is cut out before the phase begins, with a new
+            optimizer. As in the phase before; gates stay at 1 until a phase says so.
     """
 
     name: str = ""
@@ -181,6 +184,7 @@ class Phase:
     checkpoint_activations: tuple[str, ...] | None = None
     early_stopping: EarlyStopping | None = None
     start: Start | None = None
+    pruning: Literal["gates", "regularise", "compact"] | None = None
 
     def __attrs_post_init__(self) -> None:
         _check_stepping(self)
@@ -221,6 +225,40 @@ class Output:
 
 
 @attrs.frozen
+class Temporal:
+    """``[run.temporal]``: how models that look along time work through a video. Models of single frames ignore it.
+
+    Attributes:
+        schedule: ``exact``: every pass over a whole scene, with what lies between two passes on disk; equal to the
+            whole clip at once. ``look_ahead``: chunk by chunk; what goes forward is carried on exactly, what comes
+            backward begins ``look_ahead`` frames beyond the chunk. ``causal``: frame by frame, nothing of the future.
+            ``auto``: ``look_ahead``, which is exact where nothing comes backward, and for scenes no longer than chunk
+            and look-ahead together; `restore eval` takes whole clips as long as they are short.
+        look_ahead: frames.
+        chunk: frames answered together; ``auto``: 32, fewer where memory is short.
+        overlap: frames to both sides of a seam over which windows are blended, for models that answer a window at
+            once; ``auto``: 4 where the model looks at its whole window (``global_context``), else 0, which is exact.
+        scene_cuts: ``auto`` finds them and begins afresh there; ``ignore`` carries on across.
+        scratch: folder for what waits on disk; absent: beside the output, or the system's where that has more room.
+    """
+
+    schedule: Literal["auto", "look_ahead", "causal", "exact"] = "auto"
+    look_ahead: int = 16
+    chunk: int | Literal["auto"] = "auto"
+    overlap: int | Literal["auto"] = "auto"
+    scene_cuts: Literal["auto", "ignore"] = "auto"
+    scratch: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.look_ahead < 0:
+            raise ValueError("look_ahead must not be negative")
+        if self.chunk != "auto" and self.chunk < 1:
+            raise ValueError("chunk must be at least 1")
+        if self.overlap != "auto" and self.overlap < 0:
+            raise ValueError("overlap must not be negative")
+
+
+@attrs.frozen
 class Run:
     """``[run]``: how the engine works.
 
@@ -232,6 +270,7 @@ class Run:
         batch: frames at once; ``auto`` fills a GPU and spares a CPU's cache.
         channels_last: memory layout; ``auto`` measures.
         compile: use ``torch.compile``.
+        temporal: how models that look along time work.
         output: how results are written.
     """
 
@@ -241,6 +280,7 @@ class Run:
     batch: int | Literal["auto"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
     compile: bool = False
+    temporal: Temporal = attrs.field(factory=Temporal)
     output: Output = attrs.field(factory=Output)
 
 
@@ -263,6 +303,7 @@ class Recipe:
     degradation: Use | None = None
     losses: tuple[Use, ...] = ()
     optimizer: Use | None = None
+    pruner: Use | None = None
     data: Data = attrs.field(factory=Data)
     training: Training | None = None
     phases: tuple[Phase, ...] = ()
@@ -283,6 +324,23 @@ def _use(value: Any, annotation: Any, place: Any) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get("use"), str):
         raise place.error('needs a table with use = "component"')
     return Use(value["use"], {k: v for k, v in value.items() if k != "use"}, place)
+
+
+# The kind of component that a recipe's key names; under [data] every key names a dataset.
+_KINDS = {"model": "model", "stages": "model", "degradation": "degradation", "losses": "loss", "optimizer": "optimizer"}
+_KINDS |= {"pruner": "pruner", "train": "dataset", "validation": "dataset", "test": "dataset", "lr": "schedule"}
+
+
+def uses(value: Any, key: str = "") -> Iterator[tuple[str, Use]]:
+    """Every component that the tables of a recipe name, phases too, and its kind; not what parameters nest."""
+    if isinstance(value, Use):
+        yield _KINDS[key], value
+    elif isinstance(value, tuple):
+        for entry in value:
+            yield from uses(entry, key)
+    elif attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            yield from uses(getattr(value, field.name), field.name)
 
 
 def check(document: Document) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import json
 import os
@@ -17,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from restore.build import asset_path
 from restore.errors import RequestError
-from restore.plugins import Registry, nearest
-
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+from restore.plugins import Registry
+from restore.pruning.compaction import prepare
+from restore.pruning.gates import is_gate
+from restore.weights_store import local, named
 
 
 @attrs.frozen
@@ -34,30 +35,13 @@ class Weights:
 
 
 def find(name: str, registry: Registry) -> Path:
-    """The file of a weights name (``srsenet-x2``, ``srsenet:srsenet-x2``) or path.
+    """The file of a weights name (``srsenet-x2``, ``srsenet:srsenet-x2``) or path; remote ones are fetched first.
 
     Raises:
         RequestError: no such file and no such name; the message lists what is installed.
+        RestoreError: they cannot be fetched.
     """
-    path = Path(name).expanduser()
-    if path.suffix in _SUFFIXES or os.sep in name:
-        if not path.is_file():
-            raise RequestError(f"weights file {name} does not exist")
-        return path
-    known: dict[str, str] = {}
-    for model in registry.of_kind("model"):
-        for key, location in model.component.weights.items():
-            known[f"{model.plugin}:{key}"] = location
-    found = [location for key, location in known.items() if name in (key, key.partition(":")[2])]
-    if len(found) == 1:
-        return asset_path(found[0])
-    names = ", ".join(sorted(known)) or "none"
-    if found:
-        raise RequestError(f"weights {name!r} are ambiguous: say one of {names}")
-    raise RequestError(
-        f"no weights named {name!r} are installed{nearest(name, [k.partition(':')[2] for k in known])} "
-        f"(installed: {names}). Give a path, or train them with `restore train`"
-    )
+    return local(name) or named(name, registry).obtain()
 
 
 def read(path: Path) -> Weights:
@@ -137,6 +121,9 @@ def _translated(model: nn.Module, weights: Weights) -> Weights:
 def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = (), dry: bool = False) -> list[str]:
     """Copy weights into a model, all of them or an error.
 
+    Weights of a pruned network say which channels it kept: a model that is still whole is first cut alike, one that
+    has gates keeps them open where weights without gates say nothing of them.
+
     Args:
         model: takes them in place, in its own dtype.
         weights: from :func:`read`.
@@ -149,6 +136,9 @@ def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = (),
     Raises:
         RequestError: names or shapes differ: these are another architecture's weights.
     """
+    if weights.metadata:
+        model = copy.deepcopy(model) if dry else model
+        prepare(model, weights.metadata)
     weights = _translated(model, weights)
     own = dict(model.state_dict(keep_vars=True))
     skipped = [n for n in own if matches(n, exclude)]
@@ -157,7 +147,10 @@ def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = (),
             raise RequestError(f"exclude pattern {pattern!r} matches no parameter of {type(model).__name__}")
     wanted = {n: v for n, v in own.items() if n not in skipped}
     offered = {n: v for n, v in weights.tensors.items() if not matches(n, exclude)}
-    missing, extra = sorted(wanted.keys() - offered.keys()), sorted(offered.keys() - wanted.keys())
+    missing, extra = (
+        sorted(n for n in wanted.keys() - offered.keys() if not is_gate(n)),
+        sorted(offered.keys() - wanted.keys()),
+    )
     wrong = [n for n in sorted(wanted.keys() & offered.keys()) if wanted[n].shape != offered[n].shape]
     if missing or extra or wrong:
         parts = []
@@ -172,8 +165,8 @@ def load_into(model: nn.Module, weights: Weights, exclude: tuple[str, ...] = (),
         origin = f" (made for {made_for} {weights.metadata.get('parameters', '')})" if made_for else ""
         raise RequestError(f"weights {weights.path} do not fit this {type(model).__name__}{origin}: {'; '.join(parts)}")
     with torch.no_grad():
-        for name, value in wanted.items() if not dry else ():
-            value.copy_(offered[name])
+        for name in wanted.keys() & offered.keys() if not dry else ():
+            wanted[name].copy_(offered[name])
     return skipped
 
 

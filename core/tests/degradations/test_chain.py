@@ -6,7 +6,8 @@ import pytest
 import torch
 from restore.build import Builder
 from restore.builtin.degradations.bicubic import Bicubic
-from restore.builtin.degradations.chain import Chain, Choice, is_per_frame, settle
+from restore.builtin.degradations.chain import Chain, is_per_frame, settle
+from restore.builtin.degradations.choice import Choice
 from restore.builtin.degradations.codec import Codec
 from restore.builtin.degradations.jpeg import JPEG
 from restore.builtin.degradations.noise import GaussianNoise, Rounding

@@ -37,6 +37,30 @@ def paired(folder):
     return {**sides, "length": 2, "patch": 16}
 
 
+def mixed(folder):
+    stills = {"use": "stills-in-motion", "root": write_images(folder / "stills", 2), "length": 3, "patch": 24}
+    frames = {"use": "frames", "root": write_frames(folder / "frames"), "length": 3, "patch": 24}
+    return {"datasets": [stills, frames], "weights": [3.0, 1.0]}
+
+
+def mixed_pairs(folder):
+    return {"datasets": [{"use": "paired", **paired(folder / name)} for name in ("one", "other")]}
+
+
+def reds(folder):
+    write_frames(folder / "train_sharp")
+    return {"root": folder, "length": 3, "patch": 16}
+
+
+def septuplets(folder):
+    frames = np.random.default_rng(0).integers(0, 256, (7, 20, 24, 3), np.uint8)
+    (folder / "sequences/00001/0001").mkdir(parents=True)
+    for k, frame in enumerate(frames, start=1):
+        Image.fromarray(frame).save(folder / f"sequences/00001/0001/im{k}.png")
+    (folder / "sep_trainlist.txt").write_text("00001/0001\n")
+    return {"root": folder, "patch": 16}
+
+
 def kernel(folder):
     np.save(folder / "kernel.npy", np.outer([1, 2, 1], [1, 3]) / 16)
     return {"path": folder / "kernel.npy"}
@@ -64,7 +88,10 @@ DEGRADATIONS = {
     "core:frame-prediction": {"missing": 0.5},
     "core:compressive-sensing": {"ratio": 0.1, "every": "sample"},
     "core:chain": {"steps": [{"use": "bicubic", "scale": 2}, NOISE, {"use": "jpeg", "quality": 40}]},
-    "core:choice": {"among": [NOISE, {"use": "box", "scale": 2}]},
+    "core:choice": [
+        {"among": [NOISE, {"use": "box", "scale": 2}]},
+        {"among": [NOISE, {"use": "jpeg", "quality": [20, 90]}], "every": "sample"},
+    ],
 }
 DATASETS = {
     "core:images": [lambda f: {"root": write_images(f)}, lambda f: {"root": write_images(f), "patch": 16}],
@@ -72,6 +99,9 @@ DATASETS = {
     "core:videos": lambda f: {"root": write_video(f), "length": 3, "patch": 16},
     "core:stills-in-motion": lambda f: {"root": write_images(f, 2), "length": 3, "patch": 24},
     "core:paired": paired,
+    "core:reds": reds,
+    "core:vimeo90k": septuplets,
+    "core:mixture": [mixed, mixed_pairs],
     "core:hdf5": hdf5,
     "core:mnist": idx,
     "core:cifar10": npz,
@@ -83,6 +113,7 @@ OTHERS = {
     "metric core:vif": Example(shapes=((2, 2, 1, 48, 44),)),
     "metric core:delta-psnr": {"planes": "y"},
     "metric core:delta-ssim": {"rounding": "none"},
+    "pruner core:l1-norm": [{}, {"ratio": 0.3, "scope": "global", "exclude": ["norm1"]}],
     "schedule core:constant": {"value": 0.5},
     "schedule core:linear": {"start": 0.0, "end": 1.0},
     "schedule core:cosine": {"start": 1e-3, "warmup": 5},

@@ -113,8 +113,8 @@ def registry(*components):
     )
 
 
-IDENTITY = ("model", Component("identity", "restore.builtin.models.bicubic:Identity"))
-NOISE = ("degradation", Component("noise", "restore.builtin.degradations.noise:GaussianNoise"))
+IDENTITY = ("model", Component("identity", "restore.builtin.models.bicubic:Identity", "what it was"))
+NOISE = ("degradation", Component("noise", "restore.builtin.degradations.noise:GaussianNoise", "noise"))
 
 
 def run(*names, components=(IDENTITY, NOISE), **more):

@@ -35,7 +35,7 @@ def restore_degradations() -> list[Component]:
         ),
         Component("chain", f"{_HERE}.degradations.chain:Chain", "degradations one after the other"),
         *_linear_degradations(),
-        Component("choice", f"{_HERE}.degradations.chain:Choice", "one of several degradations, drawn at random"),
+        Component("choice", f"{_HERE}.degradations.choice:Choice", "one of several degradations, drawn at random"),
     ]
 
 
@@ -102,18 +102,31 @@ def restore_optimizers() -> list[Component]:
 
 
 @hookimpl
+def restore_pruners() -> list[Component]:
+    """Smaller models."""
+    paper = "Li et al., Pruning Filters for Efficient ConvNets, ICLR 2017"
+    return [Component("l1-norm", f"{_HERE}.pruners.magnitude:L1Norm", "cuts out the smallest weights at once", paper)]
+
+
+@hookimpl
 def restore_datasets() -> list[Component]:
     """Clean clips."""
     return [
         Component("images", f"{_HERE}.datasets.images:Images", "a folder of images, or random patches of them"),
         Component("frames", f"{_HERE}.datasets.frames:Frames", "folders of frame images, one folder a clip"),
         Component("videos", f"{_HERE}.datasets.videos:Videos", "video files, random clips decoded by seeking"),
+        Component("raw", f"{_HERE}.datasets.raw:Raw", "raw YUV 4:2:0 files, their size in their names"),
         Component(
             "stills-in-motion",
             f"{_HERE}.datasets.stills_in_motion:StillsInMotion",
             "photographs moved along smooth paths, with moving pieces and true optical flow",
         ),
+        Component("reds", f"{_HERE}.datasets.video_sets:REDS", "REDS in its folders; REDS4 is its test set"),
+        Component("vimeo90k", f"{_HERE}.datasets.video_sets:Vimeo90K", "septuplets of Vimeo-90K by their lists"),
         Component("paired", f"{_HERE}.datasets.paired:Paired", "two datasets of the same clips, clean and observed"),
+        Component(
+            "mixture", f"{_HERE}.datasets.mixture:mixture", "several datasets, each with its share"
+        ),
         Component("hdf5", f"{_HERE}.datasets.hdf5:HDF5", "an array of an HDF5 file (needs h5py)"),
         Component("mnist", f"{_HERE}.datasets.arrays:MNIST", "handwritten digits from idx files"),
         Component("cifar10", f"{_HERE}.datasets.arrays:CIFAR10", "CIFAR-10 from its batches, read safely, or npz"),

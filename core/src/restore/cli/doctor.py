@@ -7,12 +7,15 @@ import os
 import platform
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
 from restore.cli.options import as_json, print_json, print_table
+
+if TYPE_CHECKING:
+    from restore.plugins import Registry
 
 COLUMNS = ("name", "distribution", "version", "status", "cause")
 # A core that speaks an older group is a matter of versions, and so is a plugin that was switched off: no fault.
@@ -29,15 +32,20 @@ def command(ctx: click.Context, verbose: bool, json_: bool) -> None:
 
     infos = registry().plugins
     system = environment()
+    faults, cache = weights_faults(registry()), cache_state()
     verbose = verbose or bool(ctx.obj)
     keys = (*COLUMNS, "traceback") if verbose else COLUMNS
     if json_:
-        print_json({"plugins": [{k: attrs.asdict(i)[k] for k in keys} for i in infos], "environment": system})
+        plugins = [{k: attrs.asdict(i)[k] for k in keys} for i in infos]
+        print_json({"plugins": plugins, "environment": system, "weights": faults, "cache": cache})
     else:
         print_table(COLUMNS, [[getattr(info, column) for column in COLUMNS] for info in infos])
         click.echo()
         for key, value in system.items():
             click.echo(f"{key}: {value}")
+        click.echo(f"cache: {_sentence(cache)}")
+        for fault in faults:
+            click.echo(f"weights {fault['name']}: {fault['problem']}")
         for info in infos:
             if verbose and info.traceback:
                 click.echo(f"\n{info.name}:\n{info.traceback.rstrip()}")
@@ -46,6 +54,38 @@ def command(ctx: click.Context, verbose: bool, json_: bool) -> None:
         hint = "" if verbose else "; --verbose shows where"
         click.echo(f"restore: {len(broken)} not working: {', '.join(broken)}{hint}", err=True)
         ctx.exit(1)
+
+
+def weights_faults(registry: Registry) -> list[dict[str, str]]:
+    """Weights that plugins name and that are missing or cut off; `restore weights verify` reads them whole."""
+    from restore.weights_store import every, fault
+
+    return [{"name": w.name, "problem": problem} for w in every(registry) if (problem := fault(w))]
+
+
+def cache_state() -> dict[str, Any]:
+    """The folder of fetched weights: files and bytes in it, whether it can be written, whether the network is off."""
+    from restore.downloads import cache_folder, is_offline
+
+    folder = cache_folder()
+    sizes = [f.stat().st_size for f in (folder / "weights").glob("*") if f.is_file() and not f.name.startswith(".")]
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    writable = there.is_dir() and os.access(there, os.W_OK)
+    return {
+        "path": str(folder),
+        "files": len(sizes),
+        "bytes": sum(sizes),
+        "writable": writable,
+        "offline": is_offline(),
+    }
+
+
+def _sentence(cache: dict[str, Any]) -> str:
+    from restore.downloads import megabytes
+
+    held = f"{cache['files']} fetched weights, {megabytes(cache['bytes'])}" if cache["files"] else "nothing fetched"
+    more = "" if cache["writable"] else "; cannot be written, RESTORE_CACHE=DIR names another folder"
+    return f"{cache['path']}, {held}{more}" + ("; RESTORE_OFFLINE is set" if cache["offline"] else "")
 
 
 def environment() -> dict[str, Any]:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--protocol",
     "protocol_name",
     metavar="NAME",
-    help="sr-y or lapsrn for images, clips for clips [default: the recipe's].",
+    help="sr-y or lapsrn for images; clips, mfqe or ldv for clips [default: the recipe's].",
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps [default: the recipe's run.device].")
 @click.option(
@@ -96,19 +96,25 @@ def command(
 
 def _print(report: Report, model: dict[str, Any]) -> None:
     keys = [key for key in report.mean if key != "seconds"]
-    titles = {"psnr": "PSNR, dB", "ssim": "SSIM"}
+    titles = {"psnr": "PSNR, dB", "ssim": "SSIM", "delta_psnr": "gain, dB", "delta_ssim": "SSIM gain"}
+    titles["ms_per_frame"] = "ms a frame"
     columns = ("clip" if "frames" in report.results[0] else "image", *(titles.get(k, k) for k in keys), "seconds")
     rows = [
-        (r["name"], *(f"{r[k]:.{2 if 'psnr' in k else 4}f}" for k in keys), f"{r['seconds']:.2f}")
+        (r["name"], *(f"{r[k]:.{_digits(k)}f}" for k in keys), f"{r['seconds']:.2f}")
         for r in [*report.results, {"name": "mean", **report.mean}]
     ]
-    print_table(columns, rows, title=f"{model['component']}, x{model['scale']}", right=columns[1:])
+    title = f"{model['component']}, x{model['scale']}, {model['parameters']:,} parameters"
+    print_table(columns, rows, title=title, right=columns[1:])
     click.echo()
     for key, value in report.protocol.items():
         if key != "metrics":
             click.echo(f"{key.replace('_', ' ')}: {value}")
     for key, value in report.protocol.get("metrics", {}).items():
         click.echo(f"{key}: {', '.join(f'{k} {v}' for k, v in value.items() if k != 'metric')}")
+
+
+def _digits(key: str) -> int:
+    return 1 if key == "ms_per_frame" else 2 if "psnr" in key else 4
 
 
 @attrs.frozen
@@ -124,7 +130,8 @@ class Asked:
 
 
 def _evaluate(recipe: Recipe, document: Document, builder: Builder, asked: Asked) -> tuple[Report, dict[str, Any]]:
-    from restore.evaluation.clips import NAME, evaluate_clips, is_clip
+    from restore.evaluation.clip_protocols import CLIPS, ClipProtocol
+    from restore.evaluation.clips import evaluate_clips, is_clip
     from restore.evaluation.evaluate import evaluate
     from restore.evaluation.protocols import protocol
     from restore.evaluation.sources import cut
@@ -134,18 +141,17 @@ def _evaluate(recipe: Recipe, document: Document, builder: Builder, asked: Asked
     if recipe.model is None:
         raise document.root.error("evaluation needs a [model] table")
     with document.root.child("evaluation").child("protocol").locate():
-        named = recipe.evaluation.protocol
-        measured_by = None if named == NAME else protocol(named)
+        measured_by = protocol(recipe.evaluation.protocol)
     if asked.protocol is not None:
-        measured_by = None if asked.protocol == NAME else protocol(asked.protocol)
+        measured_by = protocol(asked.protocol)
     device = pick_device(asked.device or recipe.run.device)
     metrics = _metrics(asked.metrics, document, builder)
-    dataset = cut(_clean(recipe, document, builder, asked.data, measured_by is None), asked.frames)
-    clips = measured_by is None or is_clip(dataset)
+    dataset = cut(_clean(recipe, document, builder, asked.data, isinstance(measured_by, ClipProtocol)), asked.frames)
+    clips = isinstance(measured_by, ClipProtocol) or is_clip(dataset)
     given = _given(dataset, asked.observed, recipe, clips, asked.frames)
     if recipe.degradation is None and given is None:
         raise document.root.error("evaluation needs a [degradation] table, or --observed DIR")
-    if clips and asked.protocol not in (None, NAME):
+    if clips and asked.protocol is not None and not isinstance(measured_by, ClipProtocol):
         raise document.root.error(f"protocol {asked.protocol} scores still images; clips are scored by 'clips'")
     # Not built where it is not used: --observed makes up for a degradation that this environment lacks.
     degradation = builder.build("degradation", recipe.degradation) if recipe.degradation and given is None else None
@@ -158,8 +164,11 @@ def _evaluate(recipe: Recipe, document: Document, builder: Builder, asked: Asked
             "observed": given,
             "on_result": lambda r: bar.advance(note=f"{r['name']} {r['psnr']:.2f} dB"),
         }
-        if measured_by is None or clips:
-            report = evaluate_clips(model, dataset, degradation, **shared)
+        if clips or isinstance(measured_by, ClipProtocol):
+            by = measured_by if isinstance(measured_by, ClipProtocol) else CLIPS
+            report = evaluate_clips(
+                model, dataset, degradation, by, **shared, **_along_time(model, recipe, str(device))
+            )
         else:
             report = evaluate(model, dataset, degradation, measured_by, **shared)
     report.protocol["observed"] = _origin(recipe, asked.observed, given is not None)
@@ -173,6 +182,18 @@ def _evaluate(recipe: Recipe, document: Document, builder: Builder, asked: Asked
         "device": str(device),
     }
     return report, about
+
+
+def _along_time(model: Any, recipe: Recipe, device: str) -> dict[str, Any]:
+    """What runs a model that looks along time over clips: short ones as a whole, unless the recipe names a schedule."""
+    from restore.evaluation.long_clips import WHOLE
+    from restore.inference.temporal import restorer_of
+
+    if model.traits.temporal == "frame" or model.traits.needs_operator:
+        return {}
+    settings = attrs.evolve(recipe.run, precision="fp32", channels_last=False, device=device)
+    whole = WHOLE if settings.temporal.schedule == "auto" else 0
+    return {"engine": restorer_of(model, settings, recipe.model.use if recipe.model else "model"), "whole": whole}
 
 
 def _metrics(names: tuple[str, ...], document: Document, builder: Builder) -> dict[str, Any]:

@@ -15,14 +15,20 @@ from restore.errors import RestoreError
 COMMANDS = {
     "run": "Restore images, videos or folders.",
     "train": "Train a recipe's model.",
+    "prune": "Make a recipe's model smaller, by its pruner.",
     "eval": "Measure a recipe's model on clean images.",
     "degrade": "Make the damaged version of images.",
     "compare": "Measure versions against a reference, and make a page to look at them.",
     "plugins": "List installed plugins.",
     "components": "List what the plugins add: models, losses, ...",
     "recipes": "List installed recipes.",
+    "weights": "List, fetch and check trained weights.",
     "describe": "Show what a component or recipe takes.",
     "doctor": "Say what is broken, and why.",
+    "new-plugin": "Write a repository for a plugin of your own.",
+    "check": "Check that a plugin keeps its contracts.",
+    "export": "Write a model as ONNX or for torch.export.",
+    "bench": "Measure a model's speed and memory on this machine.",
 }
 
 
@@ -33,7 +39,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"restore.cli.{cmd_name}").command
+        command = importlib.import_module(f"restore.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

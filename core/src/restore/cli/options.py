@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from pathlib import Path
 from typing import Any, Callable, Sequence, TypeVar
 
 import click
@@ -23,6 +24,12 @@ def source(function: F) -> F:
     text = "A recipe file, or the name of an installed recipe."
     function = click.option("--recipe", metavar="FILE|NAME", help=text)(function)
     return click.option("--plugin", metavar="NAME", help="Use this plugin's recipe `run`.")(function)
+
+
+def lock(function: F) -> F:
+    """``--lock FILE``."""
+    text = "Write versions, hashes of weights and options to FILE; if it is there, refuse to run with others."
+    return click.option("--lock", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=text)(function)
 
 
 def as_json(function: F) -> F:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from restore.cli.options import as_json, overrides, print_json, source
+from restore.cli.options import as_json, lock, overrides, print_json, source
 
 if TYPE_CHECKING:
     from restore.document import Document
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--reference", type=click.Path(path_type=Path), help="The clean original: measure the result against it.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1, mps  [default: auto]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing result. An input is never replaced.")
+@lock
 @as_json
 def command(
     inputs: tuple[Path, ...],
@@ -34,6 +35,7 @@ def command(
     reference: Path | None,
     device: str | None,
     overwrite: bool,
+    lock: Path | None,
     json_: bool,
 ) -> None:
     """Restore images, videos, or every image and video in a folder.
@@ -47,10 +49,12 @@ def command(
     restore run --plugin srsenet photos/ -o larger/      a folder
     restore run --plugin srsenet --set model.scale=4 photo.png
     restore run --plugin srsenet --set run.output.codec=hevc --set run.output.quality=20 clip.mov
+    restore run --recipe along_time.toml --set run.temporal.schedule=exact clip.mp4
     """
     from restore.catalogue import recipe_document
     from restore.errors import RequestError
     from restore.inference import jobs
+    from restore.lock import enforce
     from restore.plugins import registry
     from restore.progress import say
     from restore.recipe import check
@@ -59,6 +63,8 @@ def command(
         overrides = (*overrides, f'run.device="{device}"')
     document = recipe_document(registry(), recipe=recipe, plugin=plugin, overrides=overrides)
     checked = check(document)
+    if lock is not None:
+        enforce(lock, "run", checked, document, registry(), {})
     sample = not inputs
     if sample:
         from restore.samples import path
@@ -133,6 +139,9 @@ def _sentence(result: dict[str, Any]) -> str:
         f"{result['input']} -> {result['output']}: {result['width']}x{result['height']}{frames}, "
         f"{result['seconds']:.1f} s, {result['precision']}"
     )
+    if result.get("schedule"):
+        cuts = len(result["scene_cuts"])
+        text += f", {result['schedule']}" + (f", {cuts + 1} scenes" if cuts else "")
     metrics = result.get("metrics")
     if metrics:
         gain = f", {metrics['gain']:+.2f} dB over bicubic" if "gain" in metrics else ""

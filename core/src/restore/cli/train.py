@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from restore.cli.options import as_json, overrides, print_json
+from restore.cli.options import as_json, lock, overrides, print_json
 
 if TYPE_CHECKING:
+    from restore.document import Document
+    from restore.recipe import Recipe
     from restore.training.directory import RunDirectory
     from restore.training.trainer import Trainer
 
@@ -20,9 +22,16 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the run directory.")
 @click.option("--devices", type=click.IntRange(min=0), help="How many, a process each; 0: all [default: the recipe's].")
 @overrides
+@lock
 @as_json
 def command(
-    recipe: str, output: Path | None, resume: bool, devices: int | None, overrides: tuple[str, ...], json_: bool
+    recipe: str,
+    output: Path | None,
+    resume: bool,
+    devices: int | None,
+    overrides: tuple[str, ...],
+    lock: Path | None,
+    json_: bool,
 ) -> None:
     """Train the model of RECIPE, a TOML file or the name of an installed recipe.
 
@@ -30,17 +39,49 @@ def command(
     machines: torchrun --nnodes 2 --nproc-per-node 8 ... -m restore train RECIPE -o DIR
     """
     from restore.catalogue import recipe_document
+    from restore.lock import enforce
+    from restore.plugins import registry
+    from restore.recipe import check
+
+    document = recipe_document(registry(), recipe=recipe, overrides=overrides)
+    checked = check(document)
+    if lock is not None:
+        enforce(lock, "train", checked, document, registry(), {} if devices is None else {"devices": devices})
+    trainer = train_document(checked, document, recipe, output, resume, devices)
+    if trainer.session.first:
+        _say(trainer, json_)
+
+
+def train_document(
+    checked: Recipe,
+    document: Document,
+    name: str,
+    output: Path | None,
+    resume: bool,
+    devices: int | None,
+) -> Trainer:
+    """Train a recipe in a run directory, on as many devices as asked for.
+
+    Args:
+        checked: the recipe.
+        document: what it came from.
+        name: of the recipe, for a directory where none is named.
+        output: the run directory.
+        resume: go on with the run in it.
+        devices: instead of the recipe's.
+
+    Raises:
+        RequestError: whatever is wrong with the request.
+        RestoreError: the training failed.
+    """
     from restore.errors import RequestError
     from restore.modelling import builder
     from restore.plugins import registry
-    from restore.recipe import check
     from restore.training.devices import close, make_fabric
     from restore.training.directory import RunDirectory
     from restore.training.records import check_tensorboard
     from restore.training.trainer import Trainer, build_parts
 
-    document = recipe_document(registry(), recipe=recipe, overrides=overrides)
-    checked = check(document)
     if checked.training is None:
         raise document.root.error("training needs a [training] table")
     if output is None and resume:
@@ -53,7 +94,7 @@ def command(
     fabric.launch()
     try:
         first = fabric.global_rank == 0
-        chosen = output or _fresh(Path(recipe).stem.replace(":", "-")) if first else output
+        chosen = output or _fresh(Path(name).stem.replace(":", "-")) if first else output
         directory = RunDirectory(Path(fabric.broadcast(str(chosen))))
         if not resume and first:
             directory.create(document, registry())
@@ -61,32 +102,36 @@ def command(
         trainer = Trainer(parts, document, directory, fabric)
         if resume:
             trainer.resume()
-        _train(trainer, json_ if first else None)
+        if first:
+            _announce(trainer)
+        trainer.fit()
     finally:
         close()
+    return trainer
 
 
-def _train(trainer: Trainer, json_: bool | None) -> None:
-    """Train, and say what came of it; ``None``: another process says it."""
+def _announce(trainer: Trainer) -> None:
     from restore.progress import say
 
-    parts, directory = trainer.parts, trainer.directory
-    if json_ is not None:
-        count = sum(p.numel() for p in parts.model.parameters())
-        where = f" on {trainer.fabric.world_size} devices" if trainer.fabric.world_size > 1 else ""
-        say(f"{parts.component}, {count:,} parameters, {parts.iterations} iterations{where} into {directory.path}")
-    trainer.fit()
-    if json_ is None:
-        return
-    result = _result(directory, trainer.iteration)
+    parts = trainer.parts
+    count = sum(p.numel() for p in parts.model.parameters())
+    where = f" on {trainer.fabric.world_size} devices" if trainer.fabric.world_size > 1 else ""
+    into = trainer.directory.path
+    say(f"{parts.component}, {count:,} parameters, {parts.iterations} iterations{where} into {into}")
+
+
+def _say(trainer: Trainer, json_: bool) -> None:
+    """What came of it."""
+    result = result_of(trainer.directory, trainer.iteration)
     if json_:
         print_json(result)
         return
     score = f", validation {result['validation']['psnr']:.3f} dB" if result["validation"] else ""
-    click.echo(f"trained {trainer.iteration} iterations{score}; weights: {directory.weights('final')}")
+    click.echo(f"trained {trainer.iteration} iterations{score}; weights: {result['weights']}")
 
 
-def _result(directory: RunDirectory, iterations: int) -> dict[str, Any]:
+def result_of(directory: RunDirectory, iterations: int) -> dict[str, Any]:
+    """What the JSON document says of a finished run."""
     history = directory.history()
     final: dict[str, Any] = next((h for h in reversed(history) if "psnr" in h), {})
     return {

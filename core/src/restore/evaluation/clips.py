@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import attrs
 import torch
@@ -12,28 +12,12 @@ from torch import Tensor
 
 from restore.contracts import Dataset, Degradation, Metric, Model, Pair, Step, Traits, plain_degradation
 from restore.errors import RequestError, RestoreError
+from restore.evaluation.clip_protocols import CLIPS, ClipProtocol
 from restore.evaluation.evaluate import Report, apply_metric, restored
+from restore.evaluation.long_clips import PIECE, WHOLE, Engine, FrameByFrame, Pieces, in_pieces, pieces_of, score_pieces
 from restore.functional.color import rgb_to_y
-from restore.functional.quality import psnr, ssim
-from restore.functional.resize import quantize
 from restore.functional.seeding import seeded
-
-NAME = "clips"
-
-
-def describe(traits: Traits) -> dict[str, Any]:
-    """The protocol as printed with a table."""
-    luma = traits.channels == "y"
-    return {
-        "name": NAME,
-        "plane": "Y of BT.601, studio range" if luma else "RGB",
-        "crop": "clean clip cropped to a multiple of the scale",
-        "rounding": "both sides rounded to 8 bit",
-        "border": 0,
-        "data_range": 255,
-        "psnr": "10 log10(255^2 / mse) per frame, the mean over frames, then over videos; equal frames are left out",
-        "ssim": "11x11 Gaussian window, sigma 1.5, valid window, per frame; the mean over frames, then over videos",
-    }
+from restore.modelling import answer
 
 
 def is_clip(dataset: Dataset) -> bool:
@@ -48,51 +32,105 @@ def evaluate_clips(
     model: Model,
     dataset: Dataset,
     degradation: Degradation | None,
+    protocol: ClipProtocol = CLIPS,
     *,
     metrics: Mapping[str, Metric] | None = None,
     device: torch.device | str = "cpu",
     observed: Dataset | None = None,
     on_result: Callable[[dict[str, Any]], None] | None = None,
+    engine: Engine | None = None,
+    whole: int = WHOLE,
 ) -> Report:
-    """Degrade, restore and score every clip of a dataset. One clip at a time is held in memory, as a whole.
+    """Degrade, restore and score every clip of a dataset.
+
+    A clip of more than 64 frames is read, spoilt, restored and scored in pieces of 32, so that memory does not grow
+    with it, where the dataset can be read in pieces, the degradation spoils each frame by itself, and no further metric
+    wants whole clips; what is random is then drawn anew for each piece. Other clips are held as a whole.
 
     Args:
         model: an ``nn.Module`` in evaluation mode on ``device``; one that works frame by frame is given single frames.
         dataset: clean clips ``(T, C, H, W)`` in [0, 1].
         degradation: what the model undoes, its draws a function of the clip's number; not needed with ``observed``.
+        protocol: which planes are scored, and whether gains over the observed clip are.
         metrics: further ones by name, each given whole clips of the planes that are scored.
         device: where the model lies.
         observed: the degraded side from elsewhere, in the dataset's order.
         on_result: called with the entry of each clip as soon as it is there.
+        engine: runs a model that looks along time over clips of more than ``whole`` frames; without one, it is given
+            them as a whole.
+        whole: frames up to which a clip is given to the model as a whole.
 
     Returns:
         the report; every entry also holds ``frames``, a list of ``{"psnr", "ssim"}``; PSNR is None for equal frames.
+        With a protocol of gains, both also have ``delta_psnr`` and ``delta_ssim``, and entries ``ms_per_frame``.
 
     Raises:
-        RequestError: neither degradation nor observed clips, sizes that do not belong together, or a metric that
-            cannot be had of such clips.
+        RequestError: neither degradation nor observed clips, sizes that do not belong together, or a protocol or metric
+            that cannot be had of such a model or such clips.
         RestoreError: the model's answer has another size than the reference, or values that are not finite.
     """
     results = []
+    protocol.check(model.traits)
     for index in range(len(dataset)):
         name = dataset.name(index) if hasattr(dataset, "name") else str(index)
-        pair = _pair(dataset, index, degradation, observed, model.traits, name)
-        started = time.perf_counter()
-        answer = _restore(model, pair.observed, device)
-        seconds = time.perf_counter() - started
-        if answer.shape != pair.target.shape:
-            sizes = f"{tuple(answer.shape)} against {tuple(pair.target.shape)}"
-            raise RestoreError(f"{name}: the restored clip and the reference differ in shape: {sizes}")
-        if not torch.isfinite(answer).all():
-            raise RestoreError(f"{name}: the model's output holds values that are not finite")
-        result = {"name": name, **_scores(answer, pair, metrics or {}, name), "seconds": seconds}
+        runner = FrameByFrame(model, device) if model.traits.temporal == "frame" else engine
+        count = in_pieces(dataset, index, degradation, observed)
+        if count and not metrics and runner is not None and not model.traits.needs_operator:
+            parts = pieces_of(dataset, index, count, degradation, observed)
+            result = _measure_pieces(model.traits, parts, runner, protocol, name)
+        else:
+            pair = _pair(dataset, index, degradation, observed, model.traits, name)
+            result = _measure(model, pair, protocol, metrics or {}, name, device, engine, whole)
+        result = {"name": name, **result}
+        if protocol.gains:
+            result["ms_per_frame"] = 1000 * result["seconds"] / len(result["frames"])
         results.append(result)
         if on_result is not None:
             on_result(result)
-    protocol = describe(model.traits)
+    described = protocol.describe(model.traits)
     if metrics:
-        protocol["metrics"] = {key: dict(metric.protocol) for key, metric in metrics.items()}
-    return Report(protocol, results)
+        described["metrics"] = {key: dict(metric.protocol) for key, metric in metrics.items()}
+    if engine is not None and model.traits.temporal != "frame":
+        longer = f"; clips of up to {whole} frames at once" if whole else ""
+        described["along time"] = f"{engine.schedule}{longer}"
+    return Report(described, results)
+
+
+def _measure(
+    model: Model,
+    pair: Pair,
+    protocol: ClipProtocol,
+    metrics: Mapping[str, Metric],
+    name: str,
+    device: torch.device | str,
+    engine: Engine | None,
+    whole: int,
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    clip = _restore(model, pair, device, engine if pair.observed.shape[1] > whole else None)
+    seconds = time.perf_counter() - started
+    if clip.shape != pair.target.shape:
+        sizes = f"{tuple(clip.shape)} against {tuple(pair.target.shape)}"
+        raise RestoreError(f"{name}: the restored clip and the reference differ in shape: {sizes}")
+    if not torch.isfinite(clip).all():
+        raise RestoreError(f"{name}: the model's output holds values that are not finite")
+    return {**_scores(clip, pair, protocol, metrics, name), "seconds": seconds}
+
+
+def _measure_pieces(
+    traits: Traits, pieces: Pieces, engine: Engine, protocol: ClipProtocol, name: str
+) -> dict[str, Any]:
+    def read(number: int) -> Pair:
+        pair = pieces.read(number, lambda clip: _planes(clip, traits), traits.scale)
+        _check_sizes(pair, traits, name)
+        return pair
+
+    def score(clip: Tensor, pair: Pair) -> list[Any]:
+        frames: list[Any] = _scores(clip, pair, protocol, {}, name)["frames"]
+        return frames
+
+    frames, seconds = score_pieces(read, len(pieces), engine, score, name)
+    return {**_means(frames), "frames": frames, "seconds": seconds}
 
 
 def _pair(
@@ -107,6 +145,14 @@ def _pair(
         pair = plain_degradation(degradation)(clean, Step(generator=seeded(0, index)))
     else:
         raise RequestError("evaluation needs a degradation or observed clips")
+    if traits.needs_operator:
+        # What an operator measures has any shape.
+        return pair
+    _check_sizes(pair, traits, name)
+    return pair
+
+
+def _check_sizes(pair: Pair, traits: Traits, name: str) -> None:
     low, high = pair.observed.shape, pair.target.shape
     if (low[1], low[-2] * traits.scale, low[-1] * traits.scale) != (high[1], *high[-2:]):
         raise RequestError(
@@ -114,7 +160,6 @@ def _pair(
             f"{high[-1]}x{high[-2]}, but the model enlarges by {traits.scale}; "
             "give both the same scale and the same frames"
         )
-    return pair
 
 
 def _planes(clip: Tensor, traits: Traits) -> Tensor:
@@ -123,25 +168,39 @@ def _planes(clip: Tensor, traits: Traits) -> Tensor:
     return clip.expand(-1, -1, 3, -1, -1) if clip.shape[-3] == 1 else clip
 
 
-def _restore(model: Model, clip: Tensor, device: torch.device | str) -> Tensor:
-    parts = torch.split(clip, 1, dim=1) if model.traits.temporal == "frame" else (clip,)
-    return torch.cat([restored(model(part.to(device=device, dtype=torch.float32))).cpu() for part in parts], dim=1)
+def _restore(model: Model, pair: Pair, device: torch.device | str, engine: Engine | None) -> Tensor:
+    if engine is not None and model.traits.temporal != "frame" and not model.traits.needs_operator:
+        engine.reset()
+        found = [part.cpu() for one in torch.split(pair.observed[0].float(), PIECE) for part in engine.push(one)]
+        return torch.cat([*found, *(part.cpu() for part in engine.cut())]).unsqueeze(0)
+    observed = pair.observed.to(device=device, dtype=torch.float32)
+    if model.traits.needs_operator:
+        return restored(answer(model, observed, pair.operator)).cpu()
+    parts = torch.split(observed, 1, dim=1) if model.traits.temporal == "frame" else (observed,)
+    return torch.cat([restored(model(part)).cpu() for part in parts], dim=1)
 
 
-def _scores(answer: Tensor, pair: Pair, metrics: Mapping[str, Metric], name: str) -> dict[str, Any]:
-    a, b = quantize(answer.double()), quantize(pair.target.double())
+def _scores(
+    answer: Tensor, pair: Pair, protocol: ClipProtocol, metrics: Mapping[str, Metric], name: str
+) -> dict[str, Any]:
+    a, b, before = (protocol.planes(clip) for clip in (answer, pair.target, pair.observed))
+    shown = before[0] if protocol.gains else b[0]
     try:
-        frames = [{"psnr": psnr(x, y), "ssim": ssim(x, y)} for x, y in zip(a[0], b[0], strict=True)]
-        more = {key: apply_metric(metric, a, b, quantize(pair.observed.double())) for key, metric in metrics.items()}
+        frames = [protocol.frame(x, y, z) for x, y, z in zip(a[0], b[0], shown, strict=True)]
+        more = {key: apply_metric(metric, a, b, before) for key, metric in metrics.items()}
     except ValueError as error:
         raise RequestError(f"{name} cannot be scored: {error}") from error
-    finite = [f["psnr"] for f in frames if math.isfinite(f["psnr"])]
-    return {
-        "psnr": sum(finite) / len(finite) if finite else math.inf,
-        "ssim": sum(f["ssim"] for f in frames) / len(frames),
-        **more,
-        "frames": [{**f, "psnr": f["psnr"] if math.isfinite(f["psnr"]) else None} for f in frames],
-    }
+    return {**_means(frames), **more, "frames": frames}
+
+
+def _means(frames: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    return {key: _mean([f[key] for f in frames], math.inf if key == "psnr" else math.nan) for key in frames[0]}
+
+
+def _mean(values: Sequence[float | None], otherwise: float) -> float:
+    """Over the frames that count."""
+    counted = [v for v in values if v is not None]
+    return sum(counted) / len(counted) if counted else otherwise
 
 
 @attrs.frozen
@@ -167,6 +226,11 @@ class FirstFrames:
         """Frames, height and width."""
         frames, height, width = self.clips.shape(index)
         return min(frames, self.count), height, width
+
+    def read(self, index: int, window: Any) -> Tensor:
+        """A window of a clip, ``(T, C, h, w)`` in [0, 1]."""
+        out: Tensor = self.clips.read(index, window)
+        return out
 
     def __getitem__(self, index: int) -> Tensor:
         """``(T, C, H, W)`` in [0, 1]; what comes later is not read."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from restore.contracts import Degradation, Pair, Step, Traits
 from restore.errors import RequestError
+from restore.evaluation.clip_protocols import CLIP_PROTOCOLS, ClipProtocol
 from restore.functional.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from restore.functional.quality import Padding, psnr, ssim
 from restore.functional.resize import quantize, resize
@@ -121,13 +122,14 @@ PROTOCOLS = {
 }
 
 
-def protocol(name: str) -> Protocol:
-    """The protocol of this name.
+def protocol(name: str) -> Protocol | ClipProtocol:
+    """The protocol of this name: of still images, or of clips.
 
     Raises:
         RequestError: there is none.
     """
-    if name not in PROTOCOLS:
-        hint = nearest(name, PROTOCOLS) or f"; there are: {', '.join(PROTOCOLS)}"
+    known: dict[str, Protocol | ClipProtocol] = {**PROTOCOLS, **CLIP_PROTOCOLS}
+    if name not in known:
+        hint = nearest(name, known) or f"; there are: {', '.join(known)}"
         raise RequestError(f"no protocol {name!r}{hint}")
-    return PROTOCOLS[name]
+    return known[name]

@@ -6,6 +6,8 @@ at (x, y) + flow in ``b``.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,24 +15,26 @@ from torch import Tensor
 from restore.functional.similarity import gaussian_window
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
+def warp(image: Tensor, flow: Tensor, padding: Literal["border", "zeros"] = "border") -> Tensor:
     """``image`` fetched along ``flow``, bilinearly: the value at (x, y) is ``image`` at (x, y) + flow.
 
     Args:
-        image: ``(N, C, H, W)``, float; outside of it the edge goes on.
+        image: ``(N, C, H, W)``, float.
         flow: ``(N, 2, H, W)`` in pixels.
+        padding: what lies outside of the image: ``border``, its edge goes on; ``zeros``.
 
     Returns:
-        ``(N, C, H, W)``.
+        ``(N, C, H, W)`` in the image's dtype.
     """
     height, width = image.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=flow.dtype, device=flow.device),
-        torch.arange(width, dtype=flow.dtype, device=flow.device),
-        indexing="ij",
-    )
+    # Half precision cannot tell positions apart beyond some hundred pixels.
+    exact = torch.promote_types(torch.promote_types(image.dtype, flow.dtype), torch.float32)
+    flow = flow.to(exact)
+    x = torch.arange(width, dtype=exact, device=flow.device)
+    y = torch.arange(height, dtype=exact, device=flow.device)[:, None]
     grid = torch.stack([(2 * (x + flow[:, 0]) + 1) / width - 1, (2 * (y + flow[:, 1]) + 1) / height - 1], dim=-1)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    fetched = F.grid_sample(image.to(exact), grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    return fetched.to(image.dtype)
 
 
 def lucas_kanade(a: Tensor, b: Tensor, levels: int = 4, iterations: int = 5, window: int = 15) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Iterator
 
 import attrs
 import numpy as np
@@ -19,14 +19,14 @@ from restore.functional.color import studio_to_full
 from restore.functional.resize import quantize, resize
 from restore.functional.seeding import seeded
 from restore.inference.jobs import options
-from restore.inference.stages import refuse_interlaced
+from restore.inference.stages import count_frames, refuse_interlaced
 from restore.inference.video import VideoJob
 from restore.media.coding import CODECS, LAYOUT, Coding, coded_size, recode
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions, container_for
 from restore.media.frame import ColorInfo, VideoFrame, guess_matrix
 from restore.media.image import read_image, write_image
-from restore.media.probe import MediaInfo, open_container, picture_stream
+from restore.media.probe import MediaInfo
 from restore.recipe import Output
 
 _CRF = 10.0  # of a degraded video whose container holds no lossless codec that players know
@@ -90,7 +90,7 @@ class Spoiling:
 
     def __init__(self, degradation: Degradation | None, seed: int, segment: int, coding: Coding | None = None) -> None:
         self.degradation, self.seed, self.segment, self.coding = degradation, seed, segment, coding
-        self.device = torch.device("cpu")
+        self.device, self.late = torch.device("cpu"), False
         self._size: tuple[int, int] | None = None
 
     @property
@@ -119,6 +119,23 @@ class Spoiling:
                 raise RequestError(f"{info.path}: {error}") from error
             self._size = int(made.shape[-2]), int(made.shape[-1])
         return self._size
+
+    def begin(self, info: MediaInfo, beside: Path) -> None:
+        """Nothing is kept from picture to picture."""
+
+    def reset(self) -> None:
+        """Nothing is held back."""
+
+    def tell(self, note: Callable[[str], None]) -> None:
+        """There is nothing to tell: every picture comes out at once."""
+
+    def push(self, picture: Picture, first: int = 0) -> Iterator[Picture]:
+        """N pictures, spoilt."""
+        yield self(picture, first)
+
+    def flush(self) -> Iterator[Picture]:
+        """Nothing is held back."""
+        yield from ()
 
     @torch.no_grad()
     def __call__(self, picture: Picture, first: int = 0) -> Picture:
@@ -270,13 +287,6 @@ def _segments(work: Spoiling, info: MediaInfo) -> list[str]:
     if work.per_frame or (info.frames is not None and info.frames <= work.segment):
         return []
     return [f"{info.path.name}: degraded in segments of {work.segment} frames, each by itself (--segment)"]
-
-
-def count_frames(path: Path) -> int:
-    """How many pictures a video holds, counted without decoding."""
-    with open_container(path) as container:
-        stream = picture_stream(container, path)
-        return sum(1 for packet in container.demux(stream) if packet.size)
 
 
 def degrade_video(info: MediaInfo, target: Path, way: Way, overwrite: bool) -> dict[str, Any]:

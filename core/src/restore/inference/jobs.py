@@ -11,8 +11,8 @@ import attrs
 from restore.build import Builder
 from restore.document import Document
 from restore.errors import RequestError, RestoreError
-from restore.inference.restorer import Restorer
 from restore.inference.stages import Stages
+from restore.inference.temporal import restorer_of
 from restore.inference.video import VideoJob
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions
@@ -52,7 +52,7 @@ def build_stages(recipe: Recipe, document: Document, builder: Builder, work: int
     restorers = []
     for use in uses:
         model, name = build_model(use, builder)
-        restorers.append(Restorer(model, recipe.run, name, work))
+        restorers.append(restorer_of(model, recipe.run, name, work))
     return Stages(restorers)
 
 
@@ -165,7 +165,7 @@ def run_job(job: Job, stages: Stages, recipe: Recipe, overwrite: bool) -> dict[s
 
     Returns:
         ``input``, ``output``, ``frames``, ``width``, ``height``, ``seconds``, ``fps``, ``precision``, ``warnings``, and
-        for a video its ``codec``.
+        for a video its ``codec``; of models that look along time also their ``schedule`` and the ``scene_cuts`` found.
 
     Raises:
         RequestError, MediaError, RestoreError: see :class:`restore.inference.video.VideoJob`.
@@ -176,14 +176,17 @@ def run_job(job: Job, stages: Stages, recipe: Recipe, overwrite: bool) -> dict[s
     if guesses:
         say(f"{job.source.path.name}: {guesses}")
     settings = recipe.run.output
+    more: dict[str, Any] = {}
     if job.source.kind == "image":
         width, height, warnings = _image(job, stages, settings)
-        frames, more = 1, {}
+        frames = 1
     else:
         video = VideoJob(job.source.path, job.output, stages, options(settings), recipe.run.batch, overwrite)
         done = video.run(job.source.path.name)
         width, height, frames, warnings = done.width, done.height, done.frames, done.warnings
-        more = {"codec": done.codec}
+        more["codec"] = done.codec
+        if stages.schedule:
+            more |= {"schedule": stages.schedule, "scene_cuts": stages.cuts}
     seconds = time.perf_counter() - start
     for text in warnings:
         say(text)

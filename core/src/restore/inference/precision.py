@@ -73,7 +73,12 @@ def _time(call: Callable[[], Tensor], device: torch.device, limit: float) -> tup
 
 
 def choose(
-    model: nn.Module, run: Callable[[Tensor, Mode], Tensor], frames: Tensor, precision: str, channels_last: bool | str
+    model: nn.Module,
+    run: Callable[[Tensor, Mode], Tensor],
+    frames: Tensor,
+    precision: str,
+    channels_last: bool | str,
+    count: int = 1,
 ) -> Mode:
     """The mode for a model on this machine.
 
@@ -83,6 +88,7 @@ def choose(
         frames: the first frames; a piece from their middle is tried.
         precision: ``auto``, or the one to use.
         channels_last: ``auto``, or whether.
+        count: how many of the frames are tried together.
 
     Returns:
         the fastest whose output agrees with contiguous float32 within :data:`AGREEMENT_DB`; what was asked for is never
@@ -94,7 +100,7 @@ def choose(
         return attrs.evolve(candidates[0], reason="as asked")
     height, width = frames.shape[-2:]
     top, left = max(0, (height - _PROBE_SIDE) // 2), max(0, (width - _PROBE_SIDE) // 2)
-    piece = frames[:1, :, top : top + _PROBE_SIDE, left : left + _PROBE_SIDE].contiguous()
+    piece = frames[:count, :, top : top + _PROBE_SIDE, left : left + _PROBE_SIDE].contiguous()
     plain = Mode()
     base_time, reference = _time(lambda: run(piece, plain), device, limit=60.0)
     best, best_time = (plain, base_time) if precision in ("auto", "fp32") else (candidates[0], float("inf"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from pathlib import Path
+from typing import Callable, Iterator, Sequence
 
 import torch
 
 from restore.errors import RequestError
+from restore.inference.lines import FrameLine, Line, SceneLine, TemporalLine
 from restore.inference.restorer import Restorer
+from restore.inference.store import pick_folder
+from restore.inference.temporal import TemporalRunner
 from restore.media.color import Picture
-from restore.media.probe import MediaInfo
+from restore.media.probe import MediaInfo, open_container, picture_stream
 
 
 def refuse_interlaced(info: MediaInfo) -> None:
@@ -21,15 +25,38 @@ def refuse_interlaced(info: MediaInfo) -> None:
         )
 
 
+def count_frames(path: Path) -> int:
+    """How many pictures a video holds, counted without decoding."""
+    with open_container(path) as container:
+        stream = picture_stream(container, path)
+        return sum(1 for packet in container.demux(stream) if packet.size)
+
+
 class Stages:
     """The models of a recipe, one after the other.
 
+    Pictures go in with :meth:`push` and come out in the same order; models that look along time hold some back, which
+    :meth:`flush` gives at the end.
+
     Args:
         restorers: in order, at least one.
+
+    Attributes:
+        cuts: numbers of the frames at which scenes were found to begin, when all is flushed.
     """
 
-    def __init__(self, restorers: Sequence[Restorer]) -> None:
+    def __init__(self, restorers: Sequence[Restorer | TemporalRunner]) -> None:
         self.restorers = list(restorers)
+        self.cuts: list[int] = []
+        cuts: set[int] = set()
+        self._lines: list[Line] = []
+        along = [r for r in self.restorers if isinstance(r, TemporalRunner)]
+        if along and along[0].temporal.scene_cuts == "auto":
+            # A causal model cannot wait to see whether a cut was only a flash.
+            at_once = any(r.temporal.schedule == "causal" for r in along)
+            self._lines.append(SceneLine(cuts, at_once))
+        for r in self.restorers:
+            self._lines.append(TemporalLine(r, cuts) if isinstance(r, TemporalRunner) else FrameLine(r))
 
     @property
     def scale(self) -> int:
@@ -44,6 +71,11 @@ class Stages:
         """Where pictures are wanted."""
         return self.restorers[0].device
 
+    @property
+    def late(self) -> bool:
+        """Whether pictures may come out long after they went in."""
+        return any(line.waits_on_disk for line in self._lines)
+
     def output_size(self, info: MediaInfo) -> tuple[int, int]:
         """Height and width in pixels of what becomes of a file."""
         return info.height * self.scale, info.width * self.scale
@@ -52,6 +84,11 @@ class Stages:
     def precision(self) -> str:
         """How the models were run."""
         return " + ".join(r.mode.name if r.mode is not None else "not run" for r in self.restorers)
+
+    @property
+    def schedule(self) -> str:
+        """How those that look along time worked; empty where none does."""
+        return " + ".join(r.schedule for r in self.restorers if isinstance(r, TemporalRunner))
 
     @property
     def warnings(self) -> list[str]:
@@ -73,11 +110,62 @@ class Stages:
                     "would be wrong. Tone-map the video to SDR first"
                 )
 
-    def __call__(self, picture: Picture, first: int = 0) -> Picture:
-        """Restore N pictures; ``first`` is the number of the first of them, for messages."""
+    def begin(self, info: MediaInfo, beside: Path) -> None:
+        """Make ready for a video: nothing of an earlier one is left, and there is room on disk for what must wait.
+
+        Args:
+            info: of the video.
+            beside: the folder of the output.
+
+        Raises:
+            RequestError: the disk is too small for the schedule ``exact``.
+        """
+        self.reset()
+        self.cuts = []
+        if not self.late:
+            return
+        frames = info.frames or count_frames(info.path)
+        needed, height, width = 0, info.height, info.width
+        for line in self._lines:
+            needed += line.disk(frames, height, width)
+            height, width = height * line.scale, width * line.scale
+        asked = next(r.temporal.scratch for r in self.restorers if isinstance(r, TemporalRunner))
+        chosen = None if asked is None else Path(asked).expanduser()
+        what = f'{info.path}: schedule = "exact" for {frames} frames of {info.width}x{info.height}'
+        folder = pick_folder(needed, chosen, beside, what)
+        for line in self._lines:
+            line.scratch = folder
+
+    def reset(self) -> None:
+        """Forget whatever is held back."""
+        for line in self._lines:
+            line.reset()
+
+    def tell(self, note: Callable[[str], None]) -> None:
+        """``note`` is told what is done while no picture comes out."""
         for restorer in self.restorers:
-            which = restorer.traits.channels
-            before = picture.channels(which)
-            after = restorer(before, first)
-            picture = picture.with_channels(which, before, after, restorer.scale)
-        return picture
+            if isinstance(restorer, TemporalRunner):
+                restorer.note = note
+
+    def push(self, picture: Picture, first: int = 0) -> Iterator[Picture]:
+        """The next N pictures, ``first`` the number of the first of them, for messages; those that are then done."""
+        yield from self._through(0, picture)
+
+    def flush(self) -> Iterator[Picture]:
+        """No more pictures: those that were held back."""
+        for k, line in enumerate(self._lines):
+            for picture in line.flush():
+                yield from self._through(k + 1, picture)
+        self.cuts = sorted({number for line in self._lines if isinstance(line, SceneLine) for number in line.cuts})
+
+    def _through(self, k: int, picture: Picture) -> Iterator[Picture]:
+        if k == len(self._lines):
+            yield picture
+            return
+        for done in self._lines[k].push(picture):
+            yield from self._through(k + 1, done)
+
+    def __call__(self, picture: Picture) -> Picture:
+        """Restore N pictures as one clip of their own."""
+        self.reset()
+        return Picture.joined([*self.push(picture), *self.flush()])

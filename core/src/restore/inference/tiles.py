@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator
+from typing import Callable, Iterable
 
 import attrs
 import torch
@@ -80,10 +80,34 @@ def apply(model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile], 
     """
     if len(tiles) == 1:
         return model(frames)
-    height, width = int(frames.shape[-2]), int(frames.shape[-1])
+    size = int(frames.shape[-2]), int(frames.shape[-1])
+    return merge(((tile, model(cut(frames, tile))) for tile in tiles), size, scale, fade)
+
+
+def cut(frames: Tensor, tile: Tile) -> Tensor:
+    """What a tile sees of ``(..., H, W)``."""
+    (top, bottom), (left, right) = tile.region
+    return frames[..., top:bottom, left:right]
+
+
+def merge(answers: Iterable[tuple[Tile, Tensor]], size: tuple[int, int], scale: int, fade: int = 0) -> Tensor:
+    """Puts the answers of tiles together.
+
+    Args:
+        answers: every tile with ``(N, C, scale*h, scale*w)``, the answer for its region.
+        size: H and W of the frame, in input pixels.
+        scale: output pixels per input pixel.
+        fade: as in :func:`apply`.
+
+    Returns:
+        ``(N, C, scale*H, scale*W)`` in the answers' type.
+    """
+    height, width = size
     out: Tensor | None = None
     total: Tensor | None = None
-    for tile, answer in _answers(model, frames, tiles):
+    for tile, answer in answers:
+        if tile.region == tile.core == ((0, height), (0, width)):
+            return answer
         if out is None:
             out = answer.new_zeros(*answer.shape[:-2], height * scale, width * scale)
             total = torch.zeros(1, 1, height * scale, width * scale, device=out.device) if fade else None
@@ -101,9 +125,3 @@ def apply(model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile], 
             total[where] += weight
     assert out is not None
     return out if total is None else out / total
-
-
-def _answers(model: Callable[[Tensor], Tensor], frames: Tensor, tiles: list[Tile]) -> Iterator[tuple[Tile, Tensor]]:
-    for tile in tiles:
-        (top, bottom), (left, right) = tile.region
-        yield tile, model(frames[..., top:bottom, left:right])

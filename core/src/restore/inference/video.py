@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections import deque
 from pathlib import Path
-from typing import Any, Callable, Iterator, Protocol
+from typing import Any, Callable, Iterable, Iterator, Protocol
 
 import attrs
 import torch
 
 from restore.errors import MediaError, RestoreError
+from restore.inference.following import Follower
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions, choose_codec, choose_layout
 from restore.media.frame import VideoFrame
@@ -98,6 +100,14 @@ def _batches(frames: Iterator[VideoFrame], size: int) -> Iterator[list[VideoFram
         yield batch
 
 
+def _until_broken(batches: Iterable[list[VideoFrame]], broken: list[MediaError]) -> Iterator[list[VideoFrame]]:
+    """All that could be decoded; the error that ended it goes into ``broken``, as what came before still counts."""
+    try:
+        yield from batches
+    except MediaError as error:
+        broken.append(error)
+
+
 @attrs.frozen
 class VideoResult:
     """What became of a video: its size, its frames, and what could not be kept."""
@@ -117,6 +127,11 @@ class Work(Protocol):
         """Where pictures are wanted."""
         ...
 
+    @property
+    def late(self) -> bool:
+        """Whether pictures may come out long after they went in."""
+        ...
+
     def accept(self, info: MediaInfo) -> None:
         """RequestError for a file that the work would spoil."""
         ...
@@ -125,8 +140,25 @@ class Work(Protocol):
         """Height and width in pixels of what becomes of a file."""
         ...
 
-    def __call__(self, picture: Picture, first: int = 0) -> Picture:
-        """N pictures in, N out; ``first`` is the number of the first of them."""
+    def begin(self, info: MediaInfo, beside: Path) -> None:
+        """A video comes, its result goes into the folder ``beside``; RequestError where there is no room for it."""
+        ...
+
+    def push(self, picture: Picture, first: int = 0) -> Iterator[Picture]:
+        """The next N pictures, ``first`` the number of the first of them. Pictures come out in the same order, now or
+        later."""
+        ...
+
+    def flush(self) -> Iterator[Picture]:
+        """No more come: the pictures that were held back. In all as many come out as went in."""
+        ...
+
+    def reset(self) -> None:
+        """Forget what is held back."""
+        ...
+
+    def tell(self, note: Callable[[str], None]) -> None:
+        """``note`` is told what is done while no picture comes out."""
         ...
 
 
@@ -159,6 +191,7 @@ class VideoJob:
         try:
             info = self.reader.info
             stages.accept(info)
+            stages.begin(info, output.absolute().parent)
             height, width = stages.output_size(info)
             codec = choose_codec(output, info.layout, options, width)
             layout = choose_layout(info.layout, width, height, codec, options.pixel_format)
@@ -167,7 +200,11 @@ class VideoJob:
         except BaseException:
             self.reader.close()
             raise
-        self.reader.on_packet = self.writer.copy
+        self._follower: Follower | None = None
+        if stages.late:
+            self._follower = Follower(source, self.reader.stream.index, self.writer.copy)
+        else:
+            self.reader.on_packet = self.writer.copy
 
     def run(self, label: str) -> VideoResult:
         """Do it. Raises :class:`MediaError` where the input breaks, after what came before was kept and named."""
@@ -176,6 +213,7 @@ class VideoJob:
         self._encoding_error: BaseException | None = None
         try:
             with Progress(label, self.reader.info.frames, "frames") as bar:
+                self.stages.tell(lambda text: bar.advance(0, note=text))
                 self._restore(decoded, restored, bar)
             restored.end()
             threads[1].join()
@@ -186,6 +224,8 @@ class VideoJob:
                 raise MediaError(
                     f"{self.reader.path}: {read} frames were read and {written} written; please report this bug"
                 )
+            if self._follower is not None:
+                self._follower.up_to(None)
             self.writer.commit()
         except BaseException as error:
             decoded.shut()
@@ -195,6 +235,9 @@ class VideoJob:
             raise self._kept(error) from error
         finally:
             self.reader.close()
+            if self._follower is not None:
+                self._follower.close()
+            self.stages.reset()
         return VideoResult(
             self.writer.width, self.writer.height, self.writer.frames_written, self.writer.codec, self.writer.warnings
         )
@@ -211,19 +254,32 @@ class VideoJob:
         out.end()
 
     def _restore(self, decoded: Channel, restored: Channel, bar: Progress) -> None:
-        for batch in decoded:
+        # Frames whose pictures the work holds back: their times, without planes.
+        waiting: deque[VideoFrame] = deque()
+        broken: list[MediaError] = []
+        for batch in _until_broken(decoded, broken):
+            waiting.extend(attrs.evolve(frame, planes=()) for frame in batch)
             picture = Picture.from_frames(batch, self.stages.device)
-            planes = self.stages(picture, batch[0].index).to_planes(self.writer.layout, self.writer.color)
-            for frame, its in zip(batch, planes, strict=True):
+            self._send(self.stages.push(picture, batch[0].index), waiting, restored, bar)
+        self._send(self.stages.flush(), waiting, restored, bar)
+        if broken:
+            raise broken[0]
+
+    def _send(self, pictures: Iterator[Picture], waiting: deque[VideoFrame], restored: Channel, bar: Progress) -> None:
+        for picture in pictures:
+            for planes in picture.to_planes(self.writer.layout, self.writer.color):
+                frame = waiting.popleft()
                 try:
-                    restored.put(attrs.evolve(frame, planes=its, layout=self.writer.layout, color=self.writer.color))
+                    restored.put(attrs.evolve(frame, planes=planes, layout=self.writer.layout, color=self.writer.color))
                 except _Stopped:
                     raise self._encoding_error or MediaError("the encoder stopped") from None
-            bar.advance(len(batch))
+            bar.advance(len(picture))
 
     def _encode(self, frames: Channel) -> None:
         try:
             for frame in frames:
+                if self._follower is not None and frame.pts is not None:
+                    self._follower.up_to(float(frame.pts * frame.time_base))
                 self.writer.write(frame)
         except BaseException as error:
             self._encoding_error = error

@@ -197,6 +197,16 @@ class Picture:
         alpha = None if self.alpha is None else self.alpha[which]
         return attrs.evolve(self, parts=tuple(p[which] for p in self.parts), alpha=alpha)
 
+    @classmethod
+    def joined(cls, pictures: Sequence[Picture]) -> Picture:
+        """Pictures of one size, kind and colour, at least one, in order, as one batch."""
+        first = pictures[0]
+        if len(pictures) == 1:
+            return first
+        parts = tuple(torch.cat(column) for column in zip(*(p.parts for p in pictures), strict=True))
+        alpha = None if first.alpha is None else torch.cat([p.alpha for p in pictures if p.alpha is not None])
+        return attrs.evolve(first, parts=parts, alpha=alpha)
+
     def channels(self, which: Channels) -> Tensor:
         """``"y"``: studio-range luma ``(N, 1, H, W)``; ``"rgb"``: full-range RGB ``(N, 3, H, W)``. Not clamped.
 

@@ -58,13 +58,14 @@ class Check:
     Calling it runs the function.
 
     Attributes:
-        kind: of the components it is for, or ``operator``.
+        kind: of the components it is for, or ``operator``, or ``inverse`` for models that are given one.
         name: in the table, e.g. ``halo``.
         promised: the promise, one sentence.
         function: takes the built component and a :class:`~restore.testing.sample.Sample`.
         shapes: whether it is worth running at every shape; otherwise the first is enough.
         dtypes: names of the torch dtypes it runs in.
         devices: whether the device matters.
+        thorough: it takes long, or looks at what tests cannot know; `restore check` runs it, tests need not.
     """
 
     kind: str
@@ -74,6 +75,7 @@ class Check:
     shapes: bool = False
     dtypes: tuple[str, ...] = DEFAULT_DTYPES
     devices: bool = True
+    thorough: bool = False
 
     @property
     def full_name(self) -> str:
@@ -114,6 +116,7 @@ def check(
     shapes: bool = False,
     dtypes: tuple[str, ...] = DEFAULT_DTYPES,
     devices: bool = True,
+    thorough: bool = False,
 ) -> Callable[[CheckFunction], Check]:
     """Enters a function into the table under its own name; attributes are those of :class:`Check`.
 
@@ -125,7 +128,7 @@ def check(
         name = function.__name__
         if name in _TABLE.setdefault(kind, {}):
             raise ValueError(f"there is a check {kind}.{name} already")
-        made = _TABLE[kind][name] = Check(kind, name, promised, function, shapes, dtypes, devices)
+        made = _TABLE[kind][name] = Check(kind, name, promised, function, shapes, dtypes, devices, thorough)
         return made
 
     return enter
@@ -133,7 +136,8 @@ def check(
 
 @functools.cache
 def checks(kind: str) -> tuple[Check, ...]:
-    """The checks of a kind of component; those of ``degradation`` end with those of the operators they carry.
+    """The checks of a kind of component; those of ``degradation`` end with those of the operators they carry, those of
+    ``model`` with those of models that are given an operator, and with what the engine does to models.
 
     Imports torch. A kind that has no contract beyond its type has no checks.
     """
@@ -142,4 +146,6 @@ def checks(kind: str) -> tuple[Check, ...]:
         return ()
     importlib.import_module(module)
     found = tuple(_TABLE[kind].values())
-    return found + checks("operator") if kind == "degradation" else found
+    for more in {"degradation": ("operator",), "model": ("inverse", "engine")}.get(kind, ()):
+        found += checks(more)
+    return found

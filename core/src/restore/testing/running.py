@@ -13,6 +13,7 @@ from torch import nn
 
 from restore.build import Parameter, import_factory, schema
 from restore.catalogue import matching, recipe_document
+from restore.component import Component
 from restore.document import Document
 from restore.errors import RequestError, RestoreError
 from restore.modelling import builder
@@ -20,6 +21,7 @@ from restore.plugins import Registered, Registry, nearest
 from restore.plugins import registry as installed
 from restore.recipe import Use
 from restore.testing.conformance import Check, ConformanceError, NotApplicableError, checks
+from restore.testing.packages import Package
 from restore.testing.sample import Sample, Sizes
 
 Folder = Callable[[], Path]
@@ -234,8 +236,10 @@ def cases(
     shapes: Sequence[Sizes] | None = None,
     devices: Sequence[str] | None = None,
     registry: Registry | None = None,
+    thorough: bool = False,
 ) -> list[Case]:
-    """All cases of plugins or components; arguments are those of :func:`restore.testing.conformance_tests`.
+    """All cases of plugins or components; arguments are those of :func:`restore.testing.conformance_tests`. With
+    ``thorough``, also the checks that take long.
 
     Raises:
         RequestError: no such plugin or component, or an example, skip or pattern that fits nothing.
@@ -248,9 +252,36 @@ def cases(
         for number, given in enumerate(_given(registered, examples or {})):
             source = Source(registered, given, number, registry)
             found += _cases_of(source, checks, shapes, _devices() if devices is None else devices)
+    for name in dict.fromkeys(r.plugin for r in wanted if r.plugin in names):
+        found += package_cases(name, registry, checks, [r for r in wanted if r.plugin == name])
+    if not thorough:
+        found = [case for case in found if not case.check.thorough]
     if not found:
         raise RequestError(f"{' and '.join(names)} has nothing to check under the patterns {list(checks)}")
     return found
+
+
+class _Installed(Source):
+    """The plugin itself, in the place of a component."""
+
+    def __init__(self, package: Package, registered: Registered) -> None:
+        super().__init__(registered, _DEFAULT, 0, package.registry)
+        self.package = package
+
+    def build(self, folder: Folder) -> Package:
+        """There is nothing to build."""
+        return self.package
+
+
+def package_cases(
+    plugin: str, registry: Registry, patterns: Sequence[str], components: Sequence[Registered]
+) -> Iterator[Case]:
+    """The cases of a plugin as it is installed, looking at these of its components."""
+    stand_in = Registered(plugin, "package", Component("package", f"{__name__}:Package", "the plugin as installed"))
+    source = _Installed(Package(plugin, registry, tuple(components)), stand_in)
+    for check in checks("package"):
+        if _chosen(check.full_name, patterns):
+            yield Case(source, check, Sample(registry=registry), f"{plugin}-{check.full_name}")
 
 
 def _wanted(names: Sequence[str], registry: Registry) -> list[Registered]:

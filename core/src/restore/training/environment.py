@@ -23,7 +23,7 @@ def environment(registry: Registry) -> dict[str, Any]:
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "restorekit": __version__,
-        "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
+        "plugins": {p.name: p.release for p in registry.plugins if p.status == "ok"},
         "packages": {name: v for name in _PACKAGES if (v := _version(name))},
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
@@ -18,9 +20,30 @@ def _full(value: Tensor) -> Tensor:
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
+class _Wide(Sequence[Tensor]):
+    """Tensors in float32, each taken from the model when it is read: some models make them no sooner."""
+
+    def __init__(self, clips: Sequence[Tensor]) -> None:
+        self._clips = clips
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def] # a number gives a tensor, a slice a tuple of them
+        if isinstance(index, slice):
+            return tuple(_full(clip) for clip in self._clips[index])
+        return _full(self._clips[index])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (_full(clip) for clip in self._clips)
+
+
 def full_precision(answer: Tensor | Prediction) -> Prediction:
-    """A model's answer as a :class:`Prediction` in float32, whatever precision it was computed in."""
+    """A model's answer as a :class:`Prediction` in float32, whatever precision it was computed in. Intermediates that no
+    loss reads are not computed where the model makes them on demand."""
     if not isinstance(answer, Prediction):
         return Prediction(_full(answer))
     features = {k: _full(v) for k, v in answer.features.items()}
-    return Prediction(_full(answer.restored), tuple(_full(v) for v in answer.intermediates), features)
+    made = answer.intermediates
+    inner = tuple(_full(v) for v in made) if isinstance(made, tuple) else _Wide(made)
+    return Prediction(_full(answer.restored), inner, features)

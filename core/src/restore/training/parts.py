@@ -10,10 +10,12 @@ from torch import nn
 
 from restore import weights as weight_files
 from restore.build import Builder, is_number
-from restore.contracts import Dataset, Degradation, Loss, Schedule, Traits
+from restore.contracts import Dataset, Degradation, Loss, Pruner, Schedule, Traits
 from restore.document import Document, Place
+from restore.evaluation.clip_protocols import ClipProtocol
 from restore.evaluation.protocols import Protocol, protocol
 from restore.modelling import build_model, with_teachers
+from restore.pruning.gates import is_gate
 from restore.recipe import Recipe, Start, Training, Use
 from restore.training.optimizers import Named, OptimizerPlan, learning_rate, plan_optimizer, trainable
 from restore.training.plan import PhasePlan, needed, plan_phases
@@ -60,6 +62,7 @@ class Parts:
         settings: ``[training]``.
         component: the model's full name.
         teachers: frozen models that degradations and losses hold.
+        pruner: attached to the model.
     """
 
     model: nn.Module
@@ -68,10 +71,11 @@ class Parts:
     named: Named
     train: Dataset
     validation: Dataset | None
-    protocol: Protocol
+    protocol: Protocol | ClipProtocol
     settings: Training
     component: str
     teachers: tuple[Any, ...] = ()
+    pruner: Pruner | None = None
 
     @property
     def iterations(self) -> int:
@@ -97,11 +101,12 @@ def build_parts(recipe: Recipe, document: Document, builder: Builder, devices: i
     builder = with_teachers(builder)
     settings = recipe.training
     torch.manual_seed(settings.seed)
-    model, component = build_model(needed(recipe.model, "model", root), builder)
-    named = trainable(model)
+    model, component = build_model(needed(recipe.model, "model", root), builder, keep_gates=recipe.pruner is not None)
     if settings.start is not None:
         start = _start(settings.start, model, root.child("training").child("start"), builder)
         weight_files.load_into(model, start, settings.start.exclude)
+    pruner = _pruner(recipe, model, root, builder)
+    named = trainable(model)
     needed(recipe.optimizer, "optimizer", root)
     train_use = needed(recipe.data.train, "data.train", root)
     with root.child("evaluation").child("protocol").locate():
@@ -113,6 +118,7 @@ def build_parts(recipe: Recipe, document: Document, builder: Builder, devices: i
     phases = tuple(makers.phase(plan) for plan in plan_phases(recipe, len(train), devices, root))
     validation = recipe.data.validation
     _check_validation(recipe, phases)
+    _check_pruning(pruner, phases, root)
     _check_strategy(recipe, phases)
     traits = model.traits
     assert isinstance(traits, Traits)
@@ -127,7 +133,37 @@ def build_parts(recipe: Recipe, document: Document, builder: Builder, devices: i
         settings=settings,
         component=component,
         teachers=tuple(builder.teachers.values()),
+        pruner=pruner,
     )
+
+
+def _pruner(recipe: Recipe, model: nn.Module, root: Place, builder: Builder) -> Pruner | None:
+    """The recipe's pruner, attached: gates are parameters like any from the beginning."""
+    if recipe.pruner is None:
+        return None
+    pruner: Pruner = builder.build("pruner", recipe.pruner)
+    with root.child("pruner").locate():
+        pruner.attach(model)
+    return pruner
+
+
+def _check_pruning(pruner: Pruner | None, phases: tuple[PhaseParts, ...], root: Place) -> None:
+    if pruner is None:
+        return
+    plans = [phase.plan for phase in phases]
+    if all(plan.pruning == "none" for plan in plans):
+        raise root.child("pruner").error('say when: [[phases]] with pruning = "gates", "regularise" or "compact"')
+    for plan in plans:
+        if plan.start is not None:
+            raise plan.place.child("start").error("with a [pruner], name weights in [model] or [training.start]")
+    done = sum(plan.iterations for plan in plans if plan.pruning == "regularise")
+    wanted = getattr(pruner, "needed_iterations", 0)
+    cutting = next((plan for plan in plans if plan.compacts), None)
+    if cutting is not None and done < wanted:
+        raise cutting.place.child("pruning").error(
+            f'the penalty takes {wanted} iterations to rise, the phases before with pruning = "regularise" have '
+            f"{done}: make them longer, or let it rise faster"
+        )
 
 
 def _check_validation(recipe: Recipe, phases: tuple[PhaseParts, ...]) -> None:
@@ -159,7 +195,7 @@ class _Makers:
 
     def phase(self, plan: PhasePlan) -> PhaseParts:
         self._check_patterns(plan)
-        optimizer = self._once(plan.optimizer, lambda: plan_optimizer(plan.optimizer, self.named, self.builder))
+        optimizer = self._optimizer(plan)
         if plan.lr is not None:
             optimizer = attrs.evolve(optimizer, lr=learning_rate(*plan.lr, self.builder))
         start = None
@@ -174,6 +210,14 @@ class _Makers:
         if key not in self.made:
             self.made[key] = make()
         return self.made[key]
+
+    def _optimizer(self, plan: PhasePlan) -> OptimizerPlan:
+        # Gates are gone once the model is compact: groups must do without them.
+        left = [(n, p) for n, p in self.named if plan.pruning != "compact" or not is_gate(n)]
+        key = (plan.optimizer.place.key, plan.pruning == "compact")
+        if key not in self.made:
+            self.made[key] = plan_optimizer(plan.optimizer, left, self.builder)
+        return self.made[key]  # type: ignore[no-any-return]
 
     def _degradation(self, plan: PhasePlan) -> Degradation | None:
         use = plan.degradation
@@ -217,6 +261,8 @@ def _check_strategy(recipe: Recipe, phases: tuple[PhaseParts, ...]) -> None:
     assert recipe.training is not None
     if recipe.training.strategy != "fsdp":
         return
+    if recipe.pruner is not None:
+        raise phases[0].plan.place.error('with strategy = "fsdp" nothing can be pruned; use "ddp"')
     for phase in phases:
         plan = phase.plan
         if plan.ema:

@@ -28,6 +28,8 @@ class PhasePlan:
         lr: what the recipe says of the learning rate beside that table, and where; None: the table's own.
         losses: tables of the active losses.
         degradation: table; None: the training data brings both sides.
+        pruning: ``none``, ``gates``, ``regularise`` or ``compact``.
+        compacts: whether it begins with cutting.
 
     The others are those of :class:`restore.recipe.Training`.
     """
@@ -53,8 +55,11 @@ class PhasePlan:
     degradation: Use | None
     clock: int = 0
     clock_total: int = 1
+    pruning: str = "none"
+    compacts: bool = False
 
 
+_PRUNING = ("none", "gates", "regularise", "compact")
 _SHARED = ("batch", "accumulate", "clip_norm", "clip_value", "skip_above", "ema", "freeze", "checkpoint_activations")
 
 
@@ -85,6 +90,7 @@ def plan_phases(recipe: Recipe, samples: int, devices: int, root: Place) -> tupl
     assert settings is not None
     optimizer = needed(recipe.optimizer, "optimizer", root)
     began, lr = 0, None
+    pruning = "none"
     plans: list[PhasePlan] = []
     resets: list[bool] = []
     for index, phase in enumerate(_phases(recipe, settings)):
@@ -93,7 +99,9 @@ def plan_phases(recipe: Recipe, samples: int, devices: int, root: Place) -> tupl
             optimizer, lr = phase.optimizer, None
         if phase.lr is not None:
             lr = (_written(phase.lr), place.child("lr"))
-        if phase.optimizer is not None or phase.reset_optimizer:
+        pruning, before = _pruning(phase, pruning, recipe, place), pruning
+        compacts = pruning == "compact" != before
+        if phase.optimizer is not None or phase.reset_optimizer or compacts:
             began = index
         resets.append(phase.reset_schedules or phase.optimizer is not None or phase.lr is not None or index == 0)
         values = {n: getattr(settings, n) if getattr(phase, n) is None else getattr(phase, n) for n in _SHARED}
@@ -111,10 +119,23 @@ def plan_phases(recipe: Recipe, samples: int, devices: int, root: Place) -> tupl
             lr=lr,
             losses=recipe.losses if phase.losses is None else phase.losses,
             degradation=phase.degradation or recipe.degradation,
+            pruning=pruning,
+            compacts=compacts,
         )
         _check(plan, devices)
         plans.append(plan)
     return tuple(_with_clocks(plans, resets))
+
+
+def _pruning(phase: Phase, before: str, recipe: Recipe, place: Place) -> str:
+    """What the pruner does in a phase; it only ever goes forward."""
+    if phase.pruning is None:
+        return before
+    if recipe.pruner is None:
+        raise place.child("pruning").error("there is no [pruner] table")
+    if _PRUNING.index(phase.pruning) < _PRUNING.index(before):
+        raise place.child("pruning").error(f"{phase.pruning!r} cannot come after {before!r}")
+    return phase.pruning
 
 
 def _phases(recipe: Recipe, settings: Training) -> tuple[Phase, ...]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from restore import weights as weight_files
 from restore.functional.seeding import seeded
+from restore.pruning.gates import is_gate
 from restore.recipe import EarlyStopping
 from restore.teachers import place as place_teachers
 from restore.training.activations import set_checkpointing
@@ -74,12 +75,16 @@ class Session:
         self._optimizer_began = -1
         self._resumed: dict[str, Any] | None = None
         self._free = {name for name, _ in parts.named}
-        if parts.settings.channels_last:
-            parts.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        parts.model.to(fabric.device)
+        self._compacted = False
+        self._place(parts.model)
         for module in self._modules():
             module.to(fabric.device)
         place_teachers(parts.teachers, fabric.device)
+
+    def _place(self, model: nn.Module) -> None:
+        if self.parts.settings.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(self.fabric.device)
 
     @property
     def first(self) -> bool:
@@ -104,11 +109,17 @@ class Session:
         fresh = self.standing.within == 0
         if fresh:
             self.standing.previous_loss = math.inf
+            if plan.compacts and not self._compacted:
+                self._compact()
+                # What validated best until now is a larger network.
+                self.standing.best = -math.inf
+                model = self.parts.model
             if phase.start is not None and plan.start is not None:
                 weight_files.load_into(model, phase.start, plan.start.exclude)
                 self.average = None
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in self._free and not matches(name, plan.freeze))
+            closed = plan.pruning == "none" and is_gate(name)
+            parameter.requires_grad_(name in self._free and not closed and not matches(name, plan.freeze))
         set_checkpointing(model, plan.checkpoint_activations)
         self._begin_average(plan.ema)
         if not is_spread(model):
@@ -116,6 +127,15 @@ class Session:
         self._begin_optimizer(phase, resumed)
         self._begin_patience(plan.early_stopping, None if fresh or resumed is None else resumed["patience"])
         self.train_mode()
+
+    def _compact(self) -> None:
+        """The pruner's compact model takes the place of the one it was attached to."""
+        assert self.parts.pruner is not None
+        model = self.parts.pruner.compact()
+        named = tuple((n, p) for n, p in model.named_parameters() if n in self._free)
+        self.parts = attrs.evolve(self.parts, model=model, named=named)
+        self._compacted, self.average, self._optimizer_began = True, None, -1
+        self._place(model)
 
     def _begin_average(self, decay: float) -> None:
         if not decay:
@@ -191,11 +211,22 @@ class Session:
             "optimizer_began": self._optimizer_began,
             "precision": self.fabric.strategy.precision.state_dict(),
             "patience": None if self.patience is None else self.patience.state_dict(),
+            "pruner": self._pruner_state(),
         }
+
+    def _pruner_state(self) -> dict[str, Any] | None:
+        pruner = self.parts.pruner
+        return None if pruner is None else {"compacted": self._compacted, **pruner.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`; the optimizer follows when the phase begins."""
         self.standing = Standing(**state["standing"])
+        if self.parts.pruner is not None:
+            pruner = dict(state["pruner"])
+            compacted = pruner.pop("compacted")
+            self.parts.pruner.load_state_dict(pruner)
+            if compacted:
+                self._compact()
         self.parts.model.load_state_dict(state["model"])
         for module, kept in zip(self._modules(), state["modules"], strict=True):
             module.load_state_dict(kept)

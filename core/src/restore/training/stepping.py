@@ -86,6 +86,9 @@ class Stepper:
             weight = term.weight(step)
             # A loss of no weight is not computed: 0 times infinity is not 0.
             terms.append(weight * term.loss(prediction, pair, step) if weight else pair.target.new_zeros(()))
+        if session.phase.plan.pruning == "regularise":
+            assert session.parts.pruner is not None
+            terms.append(session.parts.pruner.penalty(step))
         total = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
         return total, torch.stack([total.detach(), *(t.detach() for t in terms)])
 
@@ -108,6 +111,8 @@ class Stepper:
         else:
             self._clip()
             session.optimizer.step()
+            if session.phase.plan.pruning == "regularise" and session.parts.pruner is not None:
+                session.parts.pruner.update(self._step())
             if session.average is not None:
                 session.average.update()
         session.optimizer.zero_grad()
@@ -132,13 +137,17 @@ class Stepper:
     def _named(self, values: list[float], rates: list[float]) -> dict[str, float]:
         """What the log says of an iteration."""
         phase = self.session.phase
-        named = {"loss": values[0]}
-        if len(phase.losses) > 1:
-            named |= {t.name: v for t, v in zip(phase.losses, values[1:], strict=True)}
+        named, names = {"loss": values[0]}, [t.name for t in phase.losses]
+        names += ["penalty"] * (phase.plan.pruning == "regularise")
+        if len(names) > 1:
+            named |= dict(zip(names, values[1:], strict=True))
         named["lr"] = rates[-1]
         named |= {f"lr/{i + 1}": rate for i, rate in enumerate(rates[:-1])}
         if phase.plan.skip_above:
             named["skipped"] = self.session.standing.skipped
+        pruner = self.session.parts.pruner
+        if pruner is not None and phase.plan.pruning in ("gates", "regularise"):
+            named |= {f"pruning/{k}": v for k, v in pruner.readings().items()}
         return named
 
     def _check(self, readings: list[Reading]) -> None:

@@ -15,6 +15,7 @@ from restore.contracts import Step
 from restore.document import Document
 from restore.evaluation.evaluate import Report
 from restore.progress import Progress, say
+from restore.pruning.compaction import metadata_of
 from restore.training.data import Sample, batches
 from restore.training.devices import make_fabric
 from restore.training.directory import RunDirectory
@@ -54,11 +55,16 @@ class Trainer:
         fabric: Fabric | None = None,
         callbacks: Sequence[Callable[[Trainer], None]] = (),
     ) -> None:
-        self.parts, self.document, self.directory, self.callbacks = parts, document, directory, tuple(callbacks)
+        self.document, self.directory, self.callbacks = document, directory, tuple(callbacks)
         self.fabric = fabric or make_fabric(parts.settings)
         self.session = Session(parts, self.fabric)
         self._stepper = Stepper(self.session, self._last_good)
         self._recorder: Recorder | None = None
+
+    @property
+    def parts(self) -> Parts:
+        """What is trained; a pruner may have put a smaller model into it."""
+        return self.session.parts
 
     @property
     def iteration(self) -> int:
@@ -282,6 +288,7 @@ class Trainer:
             "parameters": {k: v for k, v in model.items() if k not in ("use", "weights")},
             "iteration": self.iteration,
             "recipe_sha256": self.document.digest(),
+            **metadata_of(self.parts.model),
             **({} if average is None else {"average": average.decay}),
             **(more or {}),
         }

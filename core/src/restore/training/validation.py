@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from restore.contracts import Dataset, Degradation, Pair, Step, Traits, plain_degradation
+from restore.evaluation.clip_protocols import CLIPS, ClipProtocol
 from restore.evaluation.clips import evaluate_clips, is_clip
 from restore.evaluation.evaluate import Report, evaluate
 from restore.evaluation.protocols import Protocol
@@ -18,13 +19,15 @@ def score(
     model: nn.Module,
     data: Dataset,
     degradation: Degradation | None,
-    protocol: Protocol,
+    protocol: Protocol | ClipProtocol,
     device: torch.device,
 ) -> Report:
     """What `restore eval` would say of the model as it stands; data that brings both sides is taken as it is."""
     observed = getattr(data, "observed", None) if degradation is None else None
-    if is_clip(data):
-        return evaluate_clips(model, data, degradation, device=device, observed=observed)  # type: ignore[arg-type]
+    # What an operator measures is no picture that a protocol of stills could prepare.
+    if isinstance(protocol, ClipProtocol) or is_clip(data) or model.traits.needs_operator:  # type: ignore[union-attr]
+        named = protocol if isinstance(protocol, ClipProtocol) else CLIPS
+        return evaluate_clips(model, data, degradation, named, device=device, observed=observed)  # type: ignore[arg-type]
     return evaluate(model, data, degradation, protocol, device=device, observed=observed)  # type: ignore[arg-type]
 
 

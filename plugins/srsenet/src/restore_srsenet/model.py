@@ -7,11 +7,17 @@ weights of their own as drawn; ``share_blocks`` is what the code did.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from restore import Halo, Traits
+from restore.networks.skip import ResidualAdd
+from restore.pruning import Gate, PruneGraph, Slot, Stream, residual_gates
 from torch import Tensor, nn
 
 SLOPE = 0.2
+# What of a block reads the skip, or works on the second convolution's channels one by one.
+_READERS: tuple[tuple[str, Literal["in", "out"]], ...] = (("conv1", "in"), ("se.reduce", "in"), ("se.expand", "out"))
 
 
 class SqueezeExcite(nn.Module):
@@ -54,13 +60,15 @@ class SrSEBlock(nn.Module):
         self.se = SqueezeExcite(features, se_hidden)
         self.activation = nn.LeakyReLU(SLOPE)
         self.second_activation = second_activation
+        self.add = ResidualAdd()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the same shape."""
         y = self.conv2(self.activation(self.conv1(x)))
         if self.second_activation:
             y = self.activation(y)
-        return x + self.se(y)
+        out: Tensor = self.add(x, self.se(y))
+        return out
 
 
 class SrSENet(nn.Module):
@@ -124,6 +132,20 @@ class SrSENet(nn.Module):
                 x = block(x)
         residual = self.conv_out(self.activation(self.upsample_features(x)))
         return (self.upsample_image(frames) + residual).unflatten(0, clip.shape[:2])
+
+    def prune_graph(self) -> PruneGraph:
+        """All but the first convolution's outputs and the enlarged image. The squeeze of a channel of zeros is 0, and
+        LeakyReLU keeps 0, so that all of it is exact. A shared block has one set of gates for all its uses."""
+        blocks = [f"blocks.{i}" for i in range(len(self.blocks))]
+        squeeze = ("se.reduce", "se.expand")
+        gates = [gate for block in blocks for gate in residual_gates(block, squeeze)]
+        readers = [Slot(f"{b}.{layer}", side) for b in blocks for layer, side in _READERS]
+        writers = [Slot("conv_in", "out"), *(Slot(f"{b}.conv2", "out") for b in blocks)]
+        return PruneGraph(
+            gates=(*gates, Gate("upsample_features", followers=(Slot("conv_out"),))),
+            streams=(Stream("trunk", tuple(writers), (*readers, Slot("upsample_features"))),),
+            fixed=("upsample_image",),
+        )
 
 
 def official(scale: int = 2) -> SrSENet:

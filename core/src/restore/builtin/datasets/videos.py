@@ -97,7 +97,7 @@ class Videos(Clips):
                 self._cache.put((clip, frame.index), frame, sum(p.nbytes for p in frame.planes))
                 if frame.index in found:
                     found[frame.index] = frame
-        clip_rgb = _to_rgb([f for f in found.values() if f is not None], window)
+        clip_rgb = window_rgb([f for f in found.values() if f is not None], window)
         return clip_rgb[:, :1] if self.channels == "native" and self.infos[clip].layout.kind == "gray" else clip_rgb
 
 
@@ -111,7 +111,7 @@ def _checked(path: Path) -> MediaInfo:
     return info
 
 
-def _to_rgb(frames: Sequence[VideoFrame], window: Window) -> Tensor:
+def window_rgb(frames: Sequence[VideoFrame], window: Window) -> Tensor:
     """The window of every frame, ``(T, 3, h, w)`` in [0, 1]. Only what lies in it is converted, with as much around it
     as bicubic chroma reaches, so that the result is that of the whole frame."""
     height, width = frames[0].planes[0].shape

@@ -1,13 +1,12 @@
-"""Degradations one after the other, and one of several: pipelines of any order are tables in a recipe."""
+"""Degradations one after the other: pipelines of any order are tables in a recipe."""
 
 from __future__ import annotations
 
-from typing import Any, Sequence, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from restore.builtin.degradations.draw import check_range
 from restore.contracts import Degradation, LinearOperator, Pair, Step
 
 
@@ -94,46 +93,3 @@ def _product(before: Pair, made: Pair) -> LinearOperator | None:
         return cast(LinearOperator, later @ before.operator)
     except TypeError:  # operators of two families that know nothing of each other
         return None
-
-
-class Choice:
-    """One of several degradations, drawn anew for every batch (for a video: once).
-
-    Args:
-        among: the degradations, at least one; give ``core:chain`` tables to choose between pipelines.
-        weights: how often each is taken, relative to the others; absent: equally often.
-
-    Raises:
-        ValueError: nothing to choose among, or weights that do not fit.
-    """
-
-    def __init__(self, among: list[Degradation], weights: list[float] | None = None) -> None:
-        if not among:
-            raise ValueError("among must hold at least one degradation")
-        weights = [1.0] * len(among) if weights is None else list(weights)
-        if len(weights) != len(among):
-            raise ValueError(f"weights must be {len(among)} numbers, one for each degradation, got {len(weights)}")
-        for weight in weights:
-            check_range("a weight", weight, 0)
-        if sum(weights) == 0:
-            raise ValueError("weights must not all be 0")
-        self.among, self.weights = list(among), weights
-
-    @property
-    def per_frame(self) -> bool:
-        """Whether all that may be chosen spoil frames independently of each other."""
-        return all(is_per_frame(d) for d in self.among)
-
-    def settled(self, generator: torch.Generator | None) -> Degradation:
-        """The one drawn, settled itself."""
-        return settle(self._drawn(generator), generator)
-
-    def __call__(self, clean: Tensor, step: Step) -> Pair:
-        """What the drawn degradation makes of ``clean``, ``(B, T, C, H, W)``."""
-        return self._drawn(step.generator)(clean, step)
-
-    def _drawn(self, generator: torch.Generator | None) -> Degradation:
-        weights: Sequence[float] = self.weights
-        device = generator.device if generator is not None else "cpu"
-        chances = torch.tensor(weights, dtype=torch.float64, device=device)
-        return self.among[int(torch.multinomial(chances, 1, generator=generator))]

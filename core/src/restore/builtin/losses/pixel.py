@@ -39,7 +39,11 @@ class Charbonnier:
 
 
 class L1:
-    """Mean (or summed) absolute difference."""
+    """Mean (or summed) absolute difference.
+
+    Args:
+        reduction: ``mean``, ``sum`` or ``image`` (sum over pixels, mean over images).
+    """
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = reduction
@@ -50,7 +54,11 @@ class L1:
 
 
 class MSE:
-    """Mean (or summed) squared difference."""
+    """Mean (or summed) squared difference.
+
+    Args:
+        reduction: ``mean``, ``sum`` or ``image`` (sum over pixels, mean over images).
+    """
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         self.reduction: Reduction = reduction

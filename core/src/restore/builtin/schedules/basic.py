@@ -11,7 +11,11 @@ from restore.contracts import Step
 
 
 class Constant:
-    """The same value always. A recipe may write the bare number instead."""
+    """The same value always. A recipe may write the bare number instead.
+
+    Args:
+        value: the number.
+    """
 
     def __init__(self, value: float) -> None:
         self.value = value

@@ -11,66 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from restore import weights
-from restore.contracts import Prediction, Traits
+from restore.contracts import Prediction, State, Sweep, Traits, Value
 from restore.errors import RestoreError
-from restore.functional.seeding import seeded
+from restore.functional.sweeping import DIRECTIONS, run_sweeps
 from restore.testing.conformance import NotApplicableError, check, fail
-from restore.testing.sample import Sample, Sizes, finite, largest
+from restore.testing.feeding import clip_for, fitted, ready, restored, run, stir
+from restore.testing.sample import Sample, finite, largest
 
-BLACK, WHITE = 16 / 255, 235 / 255
-
-
-def ready(model: Any) -> Traits:
-    """The model's traits, the model in evaluation mode; NotApplicableError where an operator would be needed."""
-    if not isinstance(model, nn.Module) or not isinstance(getattr(model, "traits", None), Traits):
-        fail(
-            f"a {type(model).__name__} whose traits are a {type(getattr(model, 'traits', None)).__name__}",
-            "subclass torch.nn.Module and set self.traits = restore.Traits(...) in __init__",
-        )
-    traits: Traits = model.traits
-    if traits.needs_operator:
-        raise NotApplicableError("the model needs the operator beside the clip; its forward is its family's own affair")
-    model.eval()
-    return traits
-
-
-def fitted(traits: Traits, shape: Sizes) -> Sizes:
-    """``(B, T, C, H, W)`` with the channels that the model takes, and sides rounded up to what it accepts."""
-    batch, frames, _, height, width = shape
-    multiple = traits.multiple_of
-    sides = [-(-max(side, traits.minimum) // multiple) * multiple for side in (height, width)]
-    return (batch, frames, 1 if traits.channels == "y" else 3, *sides)
-
-
-def clip_for(traits: Traits, sample: Sample, shape: Sizes | None = None, seed: int = 0) -> Tensor:
-    """A clip that the model takes, in its range."""
-    clip = sample.clip(seed, fitted(traits, sample.shape if shape is None else shape))
-    return BLACK + (WHITE - BLACK) * clip if traits.channels == "y" else clip
-
-
-def restored(answer: Any) -> Tensor:
-    """The restored clip of whatever a model returned."""
-    clip = answer.restored if isinstance(answer, Prediction) else answer
-    if not isinstance(clip, Tensor):
-        fail(f"forward returned a {type(answer).__name__}", "return a tensor, or restore.Prediction(restored=...)")
-    assert isinstance(clip, Tensor)
-    return clip
-
-
-def run(model: nn.Module, clip: Tensor) -> Tensor:
-    """The restored clip, without gradients."""
-    with torch.no_grad():
-        return restored(model(clip))
-
-
-def stir(model: nn.Module, seed: int = 0) -> None:
-    """Move every parameter a little: what starts at 0 or 1 is then like anything else."""
-    generator = seeded(0x57112, seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.is_floating_point():
-                move = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter.add_(0.02 * move.to(parameter))
+__all__ = ["clip_for", "fitted", "ready", "restored", "run", "stir"]
 
 
 @check("model", "an nn.Module with `traits`, a restore.Traits whose numbers are possible", devices=False)
@@ -186,18 +134,19 @@ def _unchanged(before: Tensor, after: Tensor, what: str, mend: str) -> None:
 
 @check("model", "an output changes only with frames within `halo.frames` of it; with temporal = 'frame', its own")
 def frames(model: Any, sample: Sample) -> None:
-    """Frames outside are exchanged, at either end."""
+    """Frames outside are exchanged, at either end; where state goes forward, at the end alone."""
     found = ready(model)
-    if found.temporal == "stream":
-        raise NotApplicableError("temporal = 'stream': state is carried without bound")
-    reach = found.halo.frames
+    stream = found.temporal == "stream"
+    reach = sum(sweep.reach for sweep in _sweeps(model)) if stream else found.halo.frames
+    if stream and any(sweep.direction == "backward" for sweep in _sweeps(model)):
+        raise NotApplicableError("a sweep runs backward: every frame of the future reaches an output")
     if reach > 64:
         raise NotApplicableError(f"halo.frames = {reach}: a clip that long is too much for a check")
     clip = clip_for(found, sample, (1, reach + 3, *sample.shape[2:]))
     before = run(model, clip)
     for end, kept, changed in (
         ("after", slice(0, 1), slice(reach + 1, None)),
-        ("before", slice(-1, None), slice(0, 2)),
+        *(() if stream else (("before", slice(-1, None), slice(0, 2)),)),
     ):
         other = clip.clone()
         other[:, changed] = 1 - other[:, changed]
@@ -207,6 +156,89 @@ def frames(model: Any, sample: Sample) -> None:
             f"changing frames more than {reach} {end} it",
             "raise Traits.halo.frames (and say temporal = 'clip'), or fold time into the batch (clip.flatten(0, 1))",
         )
+
+
+def _sweeps(model: nn.Module) -> tuple[Sweep, ...]:
+    found: Any = getattr(model, "sweeps", None)
+    if not isinstance(found, tuple) or not found:
+        fail(
+            f"temporal is 'stream', but `sweeps` is {found!r}",
+            "give the model a property `sweeps`, a tuple of restore.contracts.Sweep in the order in which they run",
+        )
+    for number, sweep in enumerate(found):
+        reach = getattr(sweep, "reach", None)
+        if getattr(sweep, "direction", None) not in DIRECTIONS or not isinstance(reach, int) or reach < 0:
+            fail(
+                f"sweep {number} has direction {getattr(sweep, 'direction', None)!r} and reach {reach!r}",
+                f"direction is one of {', '.join(map(repr, DIRECTIONS))}, reach a whole number of at least 0",
+            )
+    return tuple(found)
+
+
+def _stream(model: Any) -> Traits:
+    found = ready(model)
+    if found.temporal != "stream":
+        raise NotApplicableError(f"temporal is '{found.temporal}': there are no sweeps")
+    return found
+
+
+@check("model", "with temporal = 'stream', the `sweeps`, one after the other over a clip, give what model(clip) gives")
+def sweeps(model: Any, sample: Sample) -> None:
+    """Clips of one, two and more frames; every value and state has the batch first."""
+    found = _stream(model)
+    exact = _double(model, found, sample)
+    kind = next((p.dtype for p in exact.parameters()), torch.float64)
+    tolerance = 1e-9 if kind == torch.float64 else 1e-4
+    for count in (1, 2, max(5, sample.shape[1])):
+        clip = clip_for(found, sample, (2, count, *sample.shape[2:])).to(kind)
+        whole = run(exact, clip)
+        with torch.no_grad():
+            swept = run_sweeps([_Watched(s, k, 2) for k, s in enumerate(_sweeps(exact))], clip)
+        if swept.shape != whole.shape:
+            fail(
+                f"of {tuple(clip.shape)} model(clip) makes {tuple(whole.shape)}, the sweeps {tuple(swept.shape)}",
+                'the last sweep answers {"frame": (B, C, scale*H, scale*W)}',
+            )
+        off = (swept - whole).abs().amax(dim=(0, 2, 3, 4))
+        if float(off.max()) > tolerance * max(largest(whole), 1e-3):
+            worst = int(off.argmax())
+            fail(
+                f"for {count} frames they differ by up to {float(off.max()):.3g}, most in frame {worst}",
+                "let forward be restore.functional.sweeping.run_sweeps(self.sweeps, clip), or look at what it does at "
+                "the first and last frame, where neighbours and state are None",
+            )
+
+
+class _Watched:
+    """A sweep that is called for another clip in between, and whose values are looked at."""
+
+    def __init__(self, sweep: Sweep, number: int, batch: int) -> None:
+        self.sweep, self.number, self.batch = sweep, number, batch
+        self.direction, self.reach = sweep.direction, sweep.reach
+
+    def __call__(self, frames: Any, state: State | None) -> tuple[Value, State | None]:
+        before = [None if f is None else {k: v.clone() for k, v in f.items()} for f in frames]
+        value, after = self.sweep(frames, state)
+        for what, tensors in (("value", value), ("state", after or {})):
+            for name, tensor in tensors.items():
+                if tensor.ndim == 0 or tensor.shape[0] != self.batch:
+                    fail(
+                        f"sweep {self.number}: {name!r} of its {what} has the shape {tuple(tensor.shape)} for a batch "
+                        f"of {self.batch}",
+                        "every tensor of a value or a state has the batch first",
+                    )
+        kept = [
+            torch.equal(old[k], new[k])
+            for old, new in zip(before, frames, strict=True)
+            if old is not None and new is not None
+            for k in old
+        ]
+        if not all(kept):
+            fail(f"sweep {self.number} changed the values it was given", "no in-place operation on values or states")
+        held = {k: v.clone() for k, v in value.items()}, {k: v.clone() for k, v in (after or {}).items()}
+        # Whatever a sweep kept to itself now belongs to another clip.
+        self.sweep([None if f is None else {k: 1 - v for k, v in f.items()} for f in frames], None)
+        return held[0], None if after is None else held[1]
 
 
 @check("model", "nothing beyond `halo.pixels` reaches an output pixel, unless `global_context` says that it does")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from typing import Any, Callable, Iterator, Mapping
 
-import attrs
 import torch
 from torch import nn
 
@@ -14,7 +13,7 @@ from restore.build import Builder, schema
 from restore.document import Document, Place
 from restore.errors import RequestError, RestoreError
 from restore.plugins import Registry, registry
-from restore.recipe import Recipe, Use
+from restore.recipe import Recipe, Use, uses
 from restore.recipe import check as parsed
 from restore.testing.conformance import NotApplicableError, check, fail
 from restore.testing.sample import Sample
@@ -59,24 +58,14 @@ def _parsed(document: Any) -> Recipe:
     return parsed(document)
 
 
-# The kind of component that a recipe's key names; under [data] every key names a dataset.
-_KINDS = {"model": "model", "stages": "model", "degradation": "degradation", "losses": "loss", "optimizer": "optimizer"}
-_KINDS |= {"train": "dataset", "validation": "dataset", "test": "dataset", "lr": "schedule"}
 # What tables hold beside the component's own parameters.
 _EXTRA = {"model": ("weights",), "loss": ("weight",), "optimizer": ("groups",)}
 
 
-def uses(value: Any, key: str = "") -> Iterator[tuple[str, Use]]:
-    """Every component that the tables of a recipe name, phases too, and its kind."""
-    if isinstance(value, Use):
-        kind = _KINDS[key]
-        yield kind, without(value, *_EXTRA.get(kind, ()))
-    elif isinstance(value, tuple):
-        for entry in value:
-            yield from uses(entry, key)
-    elif attrs.has(type(value)):
-        for field in attrs.fields(type(value)):
-            yield from uses(getattr(value, field.name), field.name)
+def stripped(recipe: Recipe) -> Iterator[tuple[str, Use]]:
+    """Every component that the recipe's tables name, and its kind; with the component's own parameters alone."""
+    for kind, use in uses(recipe):
+        yield kind, without(use, *_EXTRA.get(kind, ()))
 
 
 @check("recipe", "the file is TOML of recipe = 1, its tables and keys are known", devices=False)
@@ -93,7 +82,7 @@ def components(document: Any, sample: Sample) -> None:
     """Nested ones too. Nothing is built: data need not be there."""
     recipe, builder = _parsed(document), Dry(_registry(sample))
     try:
-        for kind, use in uses(recipe):
+        for kind, use in stripped(recipe):
             if kind == "optimizer":
                 plan_optimizer(use, [("weight", nn.Parameter(torch.zeros(2, 2)))], builder)
             else:

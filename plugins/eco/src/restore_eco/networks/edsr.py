@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Mapping
 
 from restore import Halo, Traits
+from restore.networks.skip import ResidualAdd
+from restore.pruning import PruneGraph, Slot, Stream, residual_gates
 from torch import Tensor, nn
 
 from restore_eco.networks.parts import (
@@ -16,6 +18,7 @@ from restore_eco.networks.parts import (
     check_scale,
     conv3,
     shift_of,
+    tail_gates,
     translated,
 )
 
@@ -32,12 +35,12 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = conv3(features, features), conv3(features, features)
         self.activation = nn.ReLU()
-        self.res_scale = res_scale
+        self.add = ResidualAdd(res_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the same shape."""
-        branch = self.conv2(self.activation(self.conv1(x)))
-        return x + (branch if self.res_scale == 1 else branch * self.res_scale)
+        out: Tensor = self.add(x, self.conv2(self.activation(self.conv1(x))))
+        return out
 
 
 class Tail(nn.Module):
@@ -97,6 +100,19 @@ class EDSR(nn.Module):
             x = block(x)
         out = self.shift.outward(self.tail(head + self.body_end(x)))
         return out.unflatten(0, clip.shape[:2])
+
+    def prune_graph(self) -> PruneGraph:
+        """Residual blocks and up-sampler. Head, the convolution that ends the body, and the last one stay; the long
+        skip keeps all channels unless they are aligned."""
+        blocks = [f"body.{i}" for i in range(len(self.body))]
+        gates = [gate for block in blocks for gate in residual_gates(block)]
+        writers = [Slot("head", "out"), *(Slot(f"{b}.conv2", "out") for b in blocks), Slot("body_end", "out")]
+        readers = [*(Slot(f"{b}.conv1") for b in blocks), Slot("body_end"), Slot("tail.upsample.0")]
+        return PruneGraph(
+            gates=(*gates, *tail_gates(self.traits.scale)),
+            streams=(Stream("trunk", tuple(writers), tuple(readers)),),
+            fixed=("tail.last",),
+        )
 
     def translate_weights(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Weights of the official EDSR-PyTorch or of BasicSR under this network's names; others as they are."""

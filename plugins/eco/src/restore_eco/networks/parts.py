@@ -7,6 +7,7 @@ import re
 from typing import Mapping, Sequence
 
 import torch
+from restore.pruning import Gate, Slot
 from torch import Tensor, nn
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
@@ -76,6 +77,23 @@ class Upsampler(nn.Sequential):
         for factor in [3] if scale == 3 else [2] * round(math.log2(scale)):
             layers += [conv3(features, factor * factor * features), nn.PixelShuffle(factor)]
         super().__init__(*layers)
+
+
+def tail_gates(scale: int, tail: str = "tail") -> tuple[Gate, ...]:
+    """The gates of an up-sampler and the convolution ``last`` after it: each group of r^2 channels that a pixel shuffle
+    by r makes one of has one factor.
+
+    Args:
+        scale: one of :data:`SCALES`.
+        tail: path of the module that holds ``upsample`` and ``last``.
+    """
+    factors = [3] if scale == 3 else [2] * round(math.log2(scale))
+    layers = [f"{tail}.upsample.{2 * i}" for i in range(len(factors))]
+    readers = [*layers[1:], f"{tail}.last"]
+    return tuple(
+        Gate(layer, group=factor**2, followers=(Slot(reader),))
+        for layer, reader, factor in zip(layers, readers, factors, strict=True)
+    )
 
 
 TAIL_REACH = 2

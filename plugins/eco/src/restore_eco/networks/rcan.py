@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Mapping
 
 from restore import Halo, Traits
+from restore.networks.skip import ResidualAdd
+from restore.pruning import PruneGraph, residual_gates
 from torch import Tensor, nn
 
 from restore_eco.networks.edsr import Tail
@@ -15,6 +17,7 @@ from restore_eco.networks.parts import (
     check_scale,
     conv3,
     shift_of,
+    tail_gates,
     translated,
 )
 
@@ -47,10 +50,12 @@ class AttentionBlock(nn.Module):
         self.conv1, self.conv2 = conv3(features, features), conv3(features, features)
         self.activation = nn.ReLU()
         self.attention = ChannelAttention(features, reduction)
+        self.add = ResidualAdd()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the same shape."""
-        return x + self.attention(self.conv2(self.activation(self.conv1(x))))
+        out: Tensor = self.add(x, self.attention(self.conv2(self.activation(self.conv1(x)))))
+        return out
 
 
 class ResidualGroup(nn.Module):
@@ -108,6 +113,13 @@ class RCAN(nn.Module):
             x = group(x)
         out = self.shift.outward(self.tail(head + self.body_end(x)))
         return out.unflatten(0, clip.shape[:2])
+
+    def prune_graph(self) -> PruneGraph:
+        """Residual blocks and up-sampler; the attention of a channel of zeros is taken out with it."""
+        squeeze = ("attention.reduce", "attention.expand")
+        blocks = [f"body.{g}.blocks.{b}" for g, group in enumerate(self.body) for b in range(len(group.blocks))]
+        gates = [gate for block in blocks for gate in residual_gates(block, squeeze)]
+        return PruneGraph(gates=(*gates, *tail_gates(self.traits.scale)), fixed=("head", "body_end", "tail.last"))
 
     def translate_weights(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Weights of the official RCAN or of BasicSR under this network's names; others as they are."""

@@ -1,0 +1,1 @@
+"""Networks that several plugins are built from. They know nothing of clips, recipes or files."""

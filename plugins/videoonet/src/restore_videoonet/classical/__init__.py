@@ -1,0 +1,1 @@
+"""Methods without learned weights, called as the networks are: ``model(observed, operator)``."""

@@ -1,0 +1,1 @@
+"""The networks inside the unrolled iterations, and the iterations themselves."""

@@ -1,0 +1,1 @@
+"""U-Nets of the package unet, as a plugin of restorekit."""
