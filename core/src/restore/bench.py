@@ -49,7 +49,8 @@ class Measured:
         seconds: of one frame: the median over calls.
         spread: from the fastest call to the slowest, as a part of the median.
         fps: frames a second.
-        memory: bytes; on CUDA the peak that torch held beyond the weights, else what the largest layer reads and writes.
+        memory: bytes; on CUDA the peak that torch held beyond the weights, else what the largest layer reads
+            and writes.
         memory_is_peak: which of the two.
         macs: multiply-accumulate operations of one frame; None where they cannot be counted.
         agreement: PSNR in dB against plain float32, infinite for equality.

@@ -119,12 +119,12 @@ def refusal(traits: Traits) -> str:
     """Why a model with these traits cannot be exported; empty if it can."""
     if traits.needs_operator:
         return (
-            "it is called with a linear operator, which is a Python object that neither ONNX nor torch.export can hold; "
+            "it is called with a linear operator, a Python object that neither ONNX nor torch.export can hold; "
             "run it through restore"
         )
     if traits.temporal == "stream":
         return (
-            "it carries state along time, forwards or backwards through a whole video, which is the engine's work and no "
+            "it carries state along time, forwards or backwards through a video, which is the engine's work and no "
             "single graph's; run it through restore"
         )
     return ""
@@ -231,7 +231,11 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -299,9 +303,7 @@ def check_packages(path: Path) -> None:
             raise RequestError(f"ONNX needs {' and '.join(lost)}: pip install 'restorekit[onnx]', or write a .pt2 file")
 
 
-def _write_onnx(
-    traced: Traced, path: Path, traits: Traits, text: str, opset: int | None
-) -> tuple[float | None, str]:
+def _write_onnx(traced: Traced, path: Path, traits: Traits, text: str, opset: int | None) -> tuple[float | None, str]:
     check_packages(path)
     try:
         with _quiet():

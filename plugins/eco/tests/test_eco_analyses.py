@@ -19,7 +19,7 @@ from restore.modelling import builder
 from restore.plugins import discover
 from restore.recipe import check
 from restore.training.directory import RunDirectory
-from restore.training.trainer import build_parts
+from restore.training.trainer import Trainer, build_parts
 from restore_eco.analyses.__main__ import main
 from restore_eco.analyses.pictures import spectral_gradients
 from restore_eco.analyses.runs import METHODS, train

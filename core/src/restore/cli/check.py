@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--examples",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML: what to build components with, in tables [\"mynet:net\"] or [[\"mynet:net\"]].",
+    help='TOML: what to build components with, in tables ["mynet:net"] or [["mynet:net"]].',
 )
 @click.option("--only", "patterns", multiple=True, metavar="PATTERN", help="model.*, *.halo; !PATTERN leaves out.")
 @click.option("--quick", is_flag=True, help="Leave out what takes long: exporting, building the wheel.")
@@ -78,7 +78,9 @@ def _cases(
     from restore.testing.running import cases, package_cases
 
     broken = [n for n in names if any(i.name == n and i.status != "ok" for i in registry.plugins)]
-    found = [c for n in broken for c in package_cases(n, registry, patterns, []) if c.check.name in ("loads", "listing")]
+    found = [
+        c for n in broken for c in package_cases(n, registry, patterns, []) if c.check.name in ("loads", "listing")
+    ]
     whole = [n for n in names if n not in broken]
     if whole:
         found += cases(*whole, examples=examples, checks=patterns, registry=registry, thorough=thorough)
@@ -129,8 +131,8 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
 
 def _print(found: list[Outcome], verbose: bool) -> None:
     if verbose:
-        rows = [(o.case.id, {"skipped": "not applicable"}.get(o.status, o.status), o.reason) for o in found]
-        print_table(("case", "outcome", "reason"), rows)
+        cases = [(o.case.id, {"skipped": "not applicable"}.get(o.status, o.status), o.reason) for o in found]
+        print_table(("case", "outcome", "reason"), cases)
     else:
         rows = [_row(name, [o for o in found if _subject(o) == name]) for name in dict.fromkeys(map(_subject, found))]
         print_table(("component", "passed", "failed", "not applicable", "what"), rows, right=_NUMBERS)

@@ -76,7 +76,7 @@ class ExactRunner(SweepRunner):
             try:
                 for number, out in enumerate(self._scene(store, count, tile, mode)):
                     if number >= done:
-                        done += 1
+                        done = number + 1
                         yield self.cropped(out, height, width)
                 continue
             except _NotFinite as bad:
@@ -166,8 +166,8 @@ class ExactRunner(SweepRunner):
         reach, backward = sweep.reach, sweep.direction == "backward"
         near: dict[int, Value] = {}
         state: State | None = None
-        done, (which, passes) = 0, place
-        for t in range(count - 1, -1, -1) if backward else range(count):
+        which, passes = place
+        for done, t in enumerate(range(count - 1, -1, -1) if backward else range(count), start=1):
             wanted = range(t - reach, t + reach + 1)
             for gone in [k for k in near if k not in wanted]:
                 del near[gone]
@@ -182,6 +182,5 @@ class ExactRunner(SweepRunner):
             tensors = [x for x in value.values() if x.is_floating_point()]
             if not all(bool(torch.isfinite(x).all()) for x in tensors):
                 raise _NotFinite(t)
-            done += 1
             self.note(f"pass {which} of {passes}: {done} of {count}")
             yield t, value

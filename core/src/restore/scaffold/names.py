@@ -63,8 +63,8 @@ def name_plugin(name: str, registry: Registry) -> Names:
     for info in registry.plugins:
         if info.name == plugin:
             raise RequestError(
-                f"a plugin {plugin!r} is installed already ({info.distribution} {info.version}); two of one name switch "
-                "each other off. Take another name"
+                f"a plugin {plugin!r} is installed already ({info.distribution} {info.version}); two of one name "
+                "switch each other off. Take another name"
             )
     if importlib.util.find_spec(package) is not None:
         raise RequestError(f"a package {package} is installed already; take another name than {name!r}")

@@ -89,7 +89,9 @@ class Scaffold:
         model = _PARTS["model"] if "model" in self.kinds else _TRIAL
         wanted = [model, *(_PARTS[k] for k in KINDS if k in self.kinds and k != "model")]
         return [
-            attrs.evolve(p, component=p.component or self.names.plugin, factory=p.factory.format(model=self.names.model))
+            attrs.evolve(
+                p, component=p.component or self.names.plugin, factory=p.factory.format(model=self.names.model)
+            )
             for p in wanted
         ]
 

@@ -15,17 +15,23 @@ from restore.testing.sample import Sample, Sizes
 BLACK, WHITE = 16 / 255, 235 / 255
 
 
-def ready(model: Any) -> Traits:
-    """The model's traits, the model in evaluation mode; NotApplicableError where an operator would be needed."""
+def declared(model: Any) -> Traits:
+    """The model's traits, the model in evaluation mode."""
     if not isinstance(model, nn.Module) or not isinstance(getattr(model, "traits", None), Traits):
         fail(
             f"a {type(model).__name__} whose traits are a {type(getattr(model, 'traits', None)).__name__}",
             "subclass torch.nn.Module and set self.traits = restore.Traits(...) in __init__",
         )
     traits: Traits = model.traits
-    if traits.needs_operator:
-        raise NotApplicableError("the model needs the operator beside the clip; its forward is its family's own affair")
     model.eval()
+    return traits
+
+
+def ready(model: Any) -> Traits:
+    """The same; NotApplicableError for a model that is given an operator too: the checks called ``inverse`` are its."""
+    traits = declared(model)
+    if traits.needs_operator:
+        raise NotApplicableError("the model is given an operator beside the clip: the checks called inverse look at it")
     return traits
 
 

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from importlib_metadata import Distribution, EntryPoint, entry_points
@@ -99,7 +99,7 @@ class Package:
         """
         for entry in entry_points(group=GROUP):
             if entry.name == self.plugin:
-                return entry
+                return cast(EntryPoint, entry)
         raise NotApplicableError(f"plugin {self.plugin} has no entry point: it is not installed")
 
     @property
@@ -112,7 +112,7 @@ class Package:
         found = self.entry.dist
         if found is None:
             raise NotApplicableError(f"plugin {self.plugin} belongs to no distribution")
-        return found
+        return cast(Distribution, found)
 
     def listing(self) -> Listing:
         """What importing its module does; the fresh process is started once.
@@ -147,4 +147,3 @@ def _listing(module: str, path: tuple[str, ...]) -> Listing:
         return Listing([], 0.0, 0, "", lines[-1])
     report = json.loads(done.stdout.strip().splitlines()[-1])
     return Listing([tuple(h) for h in report.pop("heavy")], **report)
-

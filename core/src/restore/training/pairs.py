@@ -39,8 +39,8 @@ class _Wide(Sequence[Tensor]):
 
 
 def full_precision(answer: Tensor | Prediction) -> Prediction:
-    """A model's answer as a :class:`Prediction` in float32, whatever precision it was computed in. Intermediates that no
-    loss reads are not computed where the model makes them on demand."""
+    """A model's answer as a :class:`Prediction` in float32, whatever precision it was computed in. Intermediates that
+    no loss reads are not computed where the model makes them on demand."""
     if not isinstance(answer, Prediction):
         return Prediction(_full(answer))
     features = {k: _full(v) for k, v in answer.features.items()}

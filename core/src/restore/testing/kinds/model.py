@@ -15,7 +15,7 @@ from restore.contracts import Prediction, State, Sweep, Traits, Value
 from restore.errors import RestoreError
 from restore.functional.sweeping import DIRECTIONS, run_sweeps
 from restore.testing.conformance import NotApplicableError, check, fail
-from restore.testing.feeding import clip_for, fitted, ready, restored, run, stir
+from restore.testing.feeding import clip_for, declared, fitted, ready, restored, run, stir
 from restore.testing.sample import Sample, finite, largest
 
 __all__ = ["clip_for", "fitted", "ready", "restored", "run", "stir"]
@@ -24,7 +24,7 @@ __all__ = ["clip_for", "fitted", "ready", "restored", "run", "stir"]
 @check("model", "an nn.Module with `traits`, a restore.Traits whose numbers are possible", devices=False)
 def traits(model: Any, sample: Sample) -> None:
     """Scale, multiple, minimum and halo are whole numbers in their ranges."""
-    found = ready(model)
+    found = declared(model)
     least = {"scale": 1, "multiple_of": 1, "minimum": 1, "halo.pixels": 0, "halo.frames": 0}
     for name, low in least.items():
         value: Any = found

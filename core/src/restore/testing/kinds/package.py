@@ -48,7 +48,7 @@ def listing(package: Package, sample: Sample) -> None:
         more = f" (and {', '.join(h[0] for h in found.heavy[1:])})" if len(found.heavy) > 1 else ""
         fail(
             f"{package.entry.module} imports {name}{more}: line {line} of {file}",
-            "name components by their import path, Component('net', 'package.model:Net'), and import nothing else there",
+            "name components by import path, Component('net', 'package.model:Net'), and import nothing else there",
         )
     if found.said:
         fail(f"importing {package.entry.module} printed {found.said!r}", "print nothing while being imported")

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, Mapping
 import torch
 from torch import nn
 
-from restore import weights
+from restore import weights, weights_store
 from restore.build import Builder, schema
 from restore.document import Document, Place
 from restore.errors import RequestError, RestoreError
@@ -94,22 +94,32 @@ def components(document: Any, sample: Sample) -> None:
         )
 
 
-@check("recipe", "weights that it names are registered, and their file is in the package", devices=False)
+@check(
+    "recipe", "weights that it names are registered, and lie whole in the package or elsewhere by their hash"
+)
 def weights_there(document: Any, sample: Sample) -> None:
-    """`weights` of the model and of every stage."""
+    """`weights` of the model and of every stage. Nothing is fetched."""
     recipe = _parsed(document)
     names = [use.parameters.get("weights") for use in (recipe.model, *recipe.stages) if use is not None]
     names = [name for name in names if name is not None]
     if not names:
         raise NotApplicableError("it names no weights")
-    for name in names:
+    mend = "add the file to the package and its name to Component(weights={...}), or leave `weights` out"
+    for name in map(str, names):
         try:
-            weights.read(weights.find(str(name), _registry(sample)))
+            if weights_store.local(name) is not None:
+                fail(f"{name!r} is a path", f"nobody else has that file: {mend}")
+            named = weights_store.named(name, _registry(sample))
         except RestoreError as error:
-            fail(
-                str(error),
-                "add the file to the package and its name to Component(weights={...}), or leave `weights` out",
-            )
+            fail(str(error), mend)
+        status, wrong = weights_store.check(named)
+        if status in ("missing", "damaged"):
+            fail(wrong, mend)
+        if named.where == "package":
+            try:
+                weights.read(named.path())
+            except RestoreError as error:
+                fail(str(error), mend)
 
 
 def _registry(sample: Sample) -> Registry:
