@@ -61,3 +61,17 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         cause = error.strerror or error
         raise MediaError(f"{path} could not be written: {cause}; check space and permissions") from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Names given and taken in a folder are on the disk when this returns, where the system has a way to say so."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

@@ -85,10 +85,7 @@ class VideoWriter:
         try:
             self._container = self._open_container()
             self._stream = self._add_picture(options)
-            copier = StreamCopier(self._container, self.container_name, template)
-            self._targets = copier.targets
-            self.warnings += copier.warnings
-            self._container.start_encoding()
+            self._begin()
         except (av.error.FFmpegError, ValueError, OSError) as error:
             self._discard()
             raise RequestError(
@@ -144,6 +141,12 @@ class VideoWriter:
         target = partial_name(self.path)
         os.replace(self._part, target)
         return target
+
+    def _begin(self) -> None:
+        copier = StreamCopier(self._container, self.container_name, self._template)
+        self._targets = copier.targets
+        self.warnings += copier.warnings
+        self._container.start_encoding()
 
     def _encoder_time_base(self) -> Fraction:
         source, rate = self._template.time_base, self._template.info.frame_rate
