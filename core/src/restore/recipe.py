@@ -259,6 +259,31 @@ class Temporal:
 
 
 @attrs.frozen
+class Segments:
+    """``[run.segments]``: how a long video is cut into parts that are finished one by one. An interrupted run goes on
+    behind the last finished one, and several workers each take another.
+
+    Attributes:
+        frames: about so many to a part; 0: never cut; ``auto``: 250, and more where the model looks far along time, so
+            that frames seen twice stay few. A video of less than two parts is not cut.
+        at: where: ``scenes``, at the nearest scene change; ``keys``, at the nearest key frame of the source, which
+            spares decoding; ``frames``, anywhere; ``auto``: at scene changes where the model looks along time and at
+            key frames where it does not.
+        time_limit: seconds to wait for the decoder or the encoder before a part is given up as hung.
+    """
+
+    frames: int | Literal["auto"] = "auto"
+    at: Literal["auto", "scenes", "keys", "frames"] = "auto"
+    time_limit: float = 300.0
+
+    def __attrs_post_init__(self) -> None:
+        if self.frames != "auto" and self.frames < 0:
+            raise ValueError("frames must not be negative; 0: never cut")
+        if self.time_limit <= 0:
+            raise ValueError("time_limit must be above 0")
+
+
+@attrs.frozen
 class Run:
     """``[run]``: how the engine works.
 
@@ -271,6 +296,7 @@ class Run:
         channels_last: memory layout; ``auto`` measures.
         compile: use ``torch.compile``.
         temporal: how models that look along time work.
+        segments: how long videos are cut into parts.
         output: how results are written.
     """
 
@@ -281,6 +307,7 @@ class Run:
     channels_last: bool | Literal["auto"] = "auto"
     compile: bool = False
     temporal: Temporal = attrs.field(factory=Temporal)
+    segments: Segments = attrs.field(factory=Segments)
     output: Output = attrs.field(factory=Output)
 
 

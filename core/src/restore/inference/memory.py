@@ -8,6 +8,12 @@ from typing import Any, Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from restore.errors import RestoreError
+
+
+class OutOfMemory(RestoreError):
+    """A device has too little memory for a model, even for small tiles."""
+
 
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device; of the machine where the device is its CPU."""

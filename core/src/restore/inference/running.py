@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Mapping, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from restore.contracts import Prediction, Traits
 from restore.errors import RequestError, RestoreError
-from restore.inference.memory import free_memory, largest_layer, out_of_memory
+from restore.inference.memory import OutOfMemory, free_memory, largest_layer, out_of_memory
 from restore.inference.precision import Mode, choose
 from restore.modelling import pick_device
 from restore.progress import say
@@ -87,6 +87,17 @@ class Runner(ABC):
                 )
         return self.mode
 
+    def settled(self) -> dict[str, Any]:
+        """What was chosen on this machine and shapes the result, for another process that goes on; JSON can hold it."""
+        mode = None if self.mode is None else [self.mode.precision, self.mode.channels_last, self.mode.reason]
+        return {"mode": mode, "tiles": [[*shape, tile] for shape, tile in self._tiles.items()]}
+
+    def settle(self, known: Mapping[str, Any]) -> None:
+        """Take over what another process chose, from its :meth:`settled`."""
+        if known["mode"] is not None:
+            self.mode = Mode(*known["mode"])
+        self._tiles = {torch.Size(shape): tile for *shape, tile in known["tiles"]}
+
     def pad(self, frames: Tensor) -> Tensor:
         """``(N, C, H, W)``, reflected at the lower and right edge to the model's multiple and minimum."""
         height, width = int(frames.shape[-2]), int(frames.shape[-1])
@@ -133,7 +144,7 @@ class Runner(ABC):
         """``run(tile)`` with tiles that fit in memory, halved until they do.
 
         Raises:
-            RestoreError: not even small tiles fit.
+            OutOfMemory: not even small tiles fit.
         """
         while True:
             tile = self.tile_for(frames)
@@ -148,12 +159,12 @@ class Runner(ABC):
         """After memory ran out with ``tile``: half of it from now on.
 
         Raises:
-            RestoreError: it would be too small.
+            OutOfMemory: it would be too small.
         """
         longest = int(max(frames.shape[-2:]))
         smaller = (longest if tile <= 0 else min(tile, longest)) // 2
         if smaller < SMALLEST_TILE:
-            raise RestoreError(
+            raise OutOfMemory(
                 f"{self.name}: there is not enough memory on {self.device}, even for tiles of {tile or longest} pixels"
             )
         if self.device.type == "cuda":

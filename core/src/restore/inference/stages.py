@@ -40,18 +40,20 @@ class Stages:
 
     Args:
         restorers: in order, at least one.
+        cuts: numbers of the frames at which scenes begin, where that is known; it may be changed between two videos.
+            Else they are found.
 
     Attributes:
         cuts: numbers of the frames at which scenes were found to begin, when all is flushed.
     """
 
-    def __init__(self, restorers: Sequence[Restorer | TemporalRunner]) -> None:
+    def __init__(self, restorers: Sequence[Restorer | TemporalRunner], cuts: set[int] | None = None) -> None:
         self.restorers = list(restorers)
         self.cuts: list[int] = []
-        cuts: set[int] = set()
+        known, cuts = cuts is not None, set() if cuts is None else cuts
         self._lines: list[Line] = []
         along = [r for r in self.restorers if isinstance(r, TemporalRunner)]
-        if along and along[0].temporal.scene_cuts == "auto":
+        if along and along[0].temporal.scene_cuts == "auto" and not known:
             # A causal model cannot wait to see whether a cut was only a flash.
             at_once = any(r.temporal.schedule == "causal" for r in along)
             self._lines.append(SceneLine(cuts, at_once))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence
+from typing import Iterator, Mapping, Sequence
 
 import attrs
 import torch
@@ -14,7 +14,7 @@ from restore.functional.sweeping import run_sweeps, sweep_over
 from restore.inference import tiles
 from restore.inference.memory import size_of
 from restore.inference.precision import Mode
-from restore.inference.sweeps import Carry, empty, extents, restitch, run_chunk
+from restore.inference.sweeps import Carry, empty, extents, from_named, named, restitch, run_chunk
 from restore.inference.temporal import TemporalRunner
 from restore.recipe import Run
 
@@ -171,6 +171,32 @@ class StreamRunner(SweepRunner):
         """No frames, no state."""
         self._window.clear()
         self._carries = None
+
+    def hand_on(self) -> dict[str, Tensor]:
+        """The state of every tile, and the tiles."""
+        if self._carries is None:
+            return {}
+        planned, carries = self._carries
+        where = torch.tensor([[*sum(tile.region, ()), *sum(tile.core, ())] for tile in planned])
+        state = {"tiles": where}
+        for number, carry in enumerate(carries):
+            state |= {f"{number}/{name}": tensor for name, tensor in named(carry).items()}
+        return state
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on behind the frame that the state is of."""
+        self.forget()
+        if not state:
+            return
+        planned, carries = [], []
+        for number, row in enumerate(state["tiles"].tolist()):
+            a, b, c, d, e, f, g, h = row
+            planned.append(tiles.Tile(((a, b), (c, d)), ((e, f), (g, h))))
+            own = {n.partition("/")[2]: t for n, t in state.items() if n.startswith(f"{number}/")}
+            carry = from_named(own, len(self.sweeps))
+            # Those of many tiles wait where there is room, see _run.
+            carries.append(carry if len(state["tiles"]) > 1 else carry.map(lambda t: t.to(self.device)))
+        self._carries = (planned, carries)
 
     def _advance(self, count: int) -> Tensor:
         frames = torch.cat(self._window)

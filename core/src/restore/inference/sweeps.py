@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 import attrs
 import torch
@@ -44,6 +44,24 @@ def _mapped(value: Value, change: Callable[[Tensor], Tensor]) -> Value:
 def empty(sweeps: Sequence[Sweep]) -> Carry:
     """At the first frame of a scene."""
     return Carry((None,) * len(sweeps), ((),) * len(sweeps))
+
+
+def named(carry: Carry) -> dict[str, Tensor]:
+    """Every tensor of what is carried, by a name that says where it stands; :func:`from_named` reads it."""
+    return {"/".join(map(str, key)): tensor for key, tensor in _slots(carry).items()}
+
+
+def from_named(tensors: Mapping[str, Tensor], sweeps: int) -> Carry:
+    """What was carried, from names and tensors, for a model of so many ``sweeps``."""
+    states: list[dict[str, Tensor] | None] = [None] * sweeps
+    before: list[dict[int, dict[str, Tensor]]] = [{} for _ in range(sweeps)]
+    for key, tensor in tensors.items():
+        kind, k, j, name = key.split("/", 3)
+        if kind == "state":
+            states[int(k)] = {**(states[int(k)] or {}), name: tensor}
+        else:
+            before[int(k)].setdefault(int(j), {})[name] = tensor
+    return Carry(tuple(states), tuple(tuple(values[j] for j in sorted(values)) for values in before))
 
 
 def extents(sweeps: Sequence[Sweep], look_ahead: int, causal: bool = False) -> list[int]:

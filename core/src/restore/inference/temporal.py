@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from abc import abstractmethod
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,22 @@ class TemporalRunner(Runner):
     @abstractmethod
     def forget(self) -> None:
         """Drop all frames and states."""
+
+    def settled(self) -> dict[str, Any]:
+        """Lengths of chunks too."""
+        return {**super().settled(), "chunks": [[*shape, chunk] for shape, chunk in self._chunks.items()]}
+
+    def settle(self, known: Mapping[str, Any]) -> None:
+        """Lengths of chunks too."""
+        super().settle(known)
+        self._chunks = {torch.Size(shape): chunk for *shape, chunk in known["chunks"]}
+
+    def hand_on(self) -> dict[str, Tensor]:
+        """Under ``causal``: all that the next frame's answer depends on besides that frame, by name."""
+        return {}
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state that :meth:`hand_on` gave, as if the frames before had been pushed here."""
 
     @property
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,17 @@ class WindowRunner(TemporalRunner):
         self._held: list[Tensor] = []  # frames of the scene from number _first on
         self._first = self._next = 0  # _next: where the next chunk begins
         self._tail: Tensor = torch.empty(0)
+
+    def hand_on(self) -> dict[str, Tensor]:
+        """The frames that the next window holds of the past."""
+        return {"held": torch.cat(self._held)} if self._held else {}
+
+    def take_up(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on behind these frames."""
+        self.forget()
+        if state:
+            self._held = list(torch.split(state["held"].to(self.device), 1))
+            self._next, self._chunk = len(self._held), 1
 
     def _advance(self, stop: int, ended: bool) -> Tensor:
         """The chunk up to ``stop``: all answers that are now certain."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import struct
@@ -179,7 +180,7 @@ class JoinedWriter(VideoWriter):
             times = [p.pts for p in read_piece(piece)]
             delays.append(delay_of(times))
             shown += sorted(times)
-        if any(b <= a for a, b in zip(shown, shown[1:], strict=False)):
+        if any(b <= a for a, b in itertools.pairwise(shown)):
             raise MediaError(f"{self.path}: the times of its pieces overlap; please report this bug")
         delay, number = max(delays), 0
         for piece in pieces:
