@@ -50,7 +50,7 @@ def enforce(
     rows = differences(_read(path), now)
     if rows:
         raise RequestError(
-            f"{path} locks another pipeline than this; nothing was done\n{_table(('what', 'locked', 'now'), rows)}\n"
+            f"{path} locks another pipeline than this; nothing was done\n{table(('what', 'locked', 'now'), rows)}\n"
             f"Go back to what is locked, or delete {path} to lock what is there now"
         )
 
@@ -225,7 +225,8 @@ def _short(value: str) -> str:
     return f"{plain[:12]}..." if len(plain) == 64 and all(c in "0123456789abcdef" for c in plain) else plain
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
+def table(columns: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
+    """Lines of text with columns one below the other, each indented by two."""
     lines = [columns, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join("  " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)

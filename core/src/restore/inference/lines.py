@@ -43,6 +43,10 @@ class Line(ABC):
     def reset(self) -> None:
         """Forget everything; the next picture is number 0."""
 
+    def count_from(self, first: int) -> None:
+        """After :meth:`reset`: messages call the next picture number ``first``."""
+        return
+
     def disk(self, frames: int, height: int, width: int) -> int:
         """Bytes on disk for a video of ``frames`` pictures of ``height`` by ``width``."""
         return 0
@@ -65,6 +69,10 @@ class FrameLine(Line):
     def reset(self) -> None:
         """Count anew."""
         self._number = 0
+
+    def count_from(self, first: int) -> None:
+        """The next picture is number ``first``."""
+        self._number = first
 
 
 class SceneLine(Line):
@@ -151,6 +159,10 @@ class TemporalLine(Line):
         if self._store is not None:
             self._store.close()
         self._store, self._bare, self._in, self._out, self._group = None, None, 0, 0, 1
+
+    def count_from(self, first: int) -> None:
+        """The next picture is number ``first``."""
+        self.runner.answered = first
 
     def disk(self, frames: int, height: int, width: int) -> int:
         """What the model needs, and the pictures: at most four planes of full size."""

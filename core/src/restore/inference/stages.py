@@ -122,11 +122,17 @@ class Stages:
         Raises:
             RequestError: the disk is too small for the schedule ``exact``.
         """
+        self.begin_part(info, None, 0, beside)
+
+    def begin_part(self, info: MediaInfo, frames: int | None, first: int, beside: Path) -> None:
+        """As :meth:`begin`, for ``frames`` of a video's pictures from number ``first`` on; None: for all."""
         self.reset()
         self.cuts = []
+        for line in self._lines:
+            line.count_from(first)
         if not self.late:
             return
-        frames = info.frames or count_frames(info.path)
+        frames = frames or info.frames or count_frames(info.path)
         needed, height, width = 0, info.height, info.width
         for line in self._lines:
             needed += line.disk(frames, height, width)

@@ -26,30 +26,40 @@ _QUEUE = 4  # batches between two threads
 _END = object()
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """The other side has given up; leave quietly."""
 
 
-class Channel:
-    """A bounded queue between two threads that carries errors and can be shut from either side."""
+class Hung(Exception):
+    """Nothing came for longer than a channel's limit."""
 
-    def __init__(self, size: int = _QUEUE) -> None:
+
+class Channel:
+    """A bounded queue between two threads that carries errors and can be shut from either side.
+
+    Args:
+        size: items that may wait.
+        limit: seconds that the receiver waits for the next item before :class:`Hung` is raised; None: for ever.
+    """
+
+    def __init__(self, size: int = _QUEUE, limit: float | None = None) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(size)
         self._shut = threading.Event()
+        self._limit = limit
 
     def put(self, item: Any) -> None:
-        """Wait for room; raises :class:`_Stopped` when the other side has shut the channel."""
+        """Wait for room; raises :class:`Stopped` when the other side has shut the channel."""
         while not self._shut.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
                 return
             except queue.Full:
                 continue
-        raise _Stopped
+        raise Stopped
 
     def end(self, error: BaseException | None = None) -> None:
         """No more items; ``error`` is raised at the receiver after all items before it."""
-        with contextlib.suppress(_Stopped):
+        with contextlib.suppress(Stopped):
             self.put((_END, error))
 
     def shut(self) -> None:
@@ -58,7 +68,10 @@ class Channel:
 
     def __iter__(self) -> Iterator[Any]:
         while True:
-            item = self._queue.get()
+            try:
+                item = self._queue.get(timeout=self._limit)
+            except queue.Empty:
+                raise Hung from None
             if isinstance(item, tuple) and item and item[0] is _END:
                 if item[1] is not None:
                     raise item[1]
@@ -66,7 +79,8 @@ class Channel:
             yield item
 
 
-def _thread(name: str, work: Callable[[], None]) -> threading.Thread:
+def in_thread(name: str, work: Callable[[], None]) -> threading.Thread:
+    """Runs ``work`` beside this thread."""
     thread = threading.Thread(target=work, name=f"restore-{name}", daemon=True)
     thread.start()
     return thread
@@ -83,7 +97,8 @@ def batch_size(width: int, height: int, asked: int | str, device: str) -> int:
     return max(1, min(16, (2**15 if device == "cpu" else 2**19) // (width * height)))
 
 
-def _batches(frames: Iterator[VideoFrame], size: int) -> Iterator[list[VideoFrame]]:
+def in_batches(frames: Iterator[VideoFrame], size: int) -> Iterator[list[VideoFrame]]:
+    """Frames in groups of ``size``; the last has what is left, also where reading ends with an error."""
     batch: list[VideoFrame] = []
     try:
         for frame in frames:
@@ -100,7 +115,7 @@ def _batches(frames: Iterator[VideoFrame], size: int) -> Iterator[list[VideoFram
         yield batch
 
 
-def _until_broken(batches: Iterable[list[VideoFrame]], broken: list[MediaError]) -> Iterator[list[VideoFrame]]:
+def until_broken(batches: Iterable[list[VideoFrame]], broken: list[MediaError]) -> Iterator[list[VideoFrame]]:
     """All that could be decoded; the error that ended it goes into ``broken``, as what came before still counts."""
     try:
         yield from batches
@@ -209,7 +224,10 @@ class VideoJob:
     def run(self, label: str) -> VideoResult:
         """Do it. Raises :class:`MediaError` where the input breaks, after what came before was kept and named."""
         decoded, restored = Channel(), Channel()
-        threads = [_thread("decode", lambda: self._decode(decoded)), _thread("encode", lambda: self._encode(restored))]
+        threads = [
+            in_thread("decode", lambda: self._decode(decoded)),
+            in_thread("encode", lambda: self._encode(restored)),
+        ]
         self._encoding_error: BaseException | None = None
         try:
             with Progress(label, self.reader.info.frames, "frames") as bar:
@@ -244,9 +262,9 @@ class VideoJob:
 
     def _decode(self, out: Channel) -> None:
         try:
-            for batch in _batches(iter(self.reader), self.batch):
+            for batch in in_batches(iter(self.reader), self.batch):
                 out.put(batch)
-        except _Stopped:
+        except Stopped:
             return
         except BaseException as error:
             out.end(error)
@@ -257,7 +275,7 @@ class VideoJob:
         # Frames whose pictures the work holds back: their times, without planes.
         waiting: deque[VideoFrame] = deque()
         broken: list[MediaError] = []
-        for batch in _until_broken(decoded, broken):
+        for batch in until_broken(decoded, broken):
             waiting.extend(attrs.evolve(frame, planes=()) for frame in batch)
             picture = Picture.from_frames(batch, self.stages.device)
             self._send(self.stages.push(picture, batch[0].index), waiting, restored, bar)
@@ -271,7 +289,7 @@ class VideoJob:
                 frame = waiting.popleft()
                 try:
                     restored.put(attrs.evolve(frame, planes=planes, layout=self.writer.layout, color=self.writer.color))
-                except _Stopped:
+                except Stopped:
                     raise self._encoding_error or MediaError("the encoder stopped") from None
             bar.advance(len(picture))
 

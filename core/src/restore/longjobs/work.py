@@ -1,0 +1,404 @@
+"""What one worker does: looks at a video, restores a part of it, or a whole file."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, Callable, Iterator, Protocol, Sequence
+
+import attrs
+import torch
+from torch import Tensor
+
+from restore.errors import MediaError
+from restore.inference import jobs
+from restore.inference.memory import OutOfMemory
+from restore.inference.precision import Mode
+from restore.inference.scenes import FLASH, CutFinder
+from restore.inference.stages import Stages
+from restore.inference.temporal import TRIAL_FRAMES, TemporalRunner
+from restore.inference.video import Channel, Hung, Stopped, batch_size, in_batches, in_thread, until_broken
+from restore.longjobs.identity import stamp
+from restore.longjobs.journal import failure, sha256_of, write_through
+from restore.longjobs.planning import Segment
+from restore.media.color import Picture
+from restore.media.encoders import OutputOptions, choose_codec, choose_layout
+from restore.media.frame import VideoFrame
+from restore.media.indexing import Stretch, StretchReader
+from restore.media.joining import PieceWriter
+from restore.media.probe import MediaInfo
+from restore.media.reader import VideoReader
+from restore.recipe import Recipe
+
+Advance = Callable[[int], None]
+
+
+class Changed(MediaError):
+    """The source was changed while it was being restored."""
+
+
+class HungUp(MediaError):
+    """The decoder or the encoder gave nothing for too long."""
+
+
+@attrs.frozen
+class Setting:
+    """What all workers know.
+
+    Attributes:
+        recipe: checked.
+        build: makes the models on a device, ``None`` for the recipe's own; it can be pickled where there are several
+            processes.
+        overwrite: existing outputs may be replaced.
+    """
+
+    recipe: Recipe
+    build: Callable[[str | None], Stages]
+    overwrite: bool = False
+
+    @property
+    def options(self) -> OutputOptions:
+        """How outputs are coded."""
+        return jobs.options(self.recipe.run.output)
+
+
+class Task(Protocol):
+    """Something that one worker does by itself."""
+
+    def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
+        """Does it; ``advance`` is told how many frames have been finished."""
+        ...
+
+
+class Workbench:
+    """The models of one worker.
+
+    Args:
+        setting: what all workers know.
+        device: of this one, or None for the recipe's own.
+        stages: models that are there already.
+    """
+
+    def __init__(self, setting: Setting, device: str | None = None, stages: Stages | None = None) -> None:
+        self.setting = setting
+        self.stages = setting.build(device) if stages is None else stages
+        self.cuts: set[int] = set()
+        self._parts: Stages | None = None
+
+    @property
+    def parts(self) -> Stages:
+        """The same models for parts of videos, whose scenes (:attr:`cuts`) are known."""
+        if self._parts is None:
+            self._parts = Stages(self.stages.restorers, self.cuts)
+        return self._parts
+
+    def do(self, task: Task, advance: Advance) -> dict[str, Any]:
+        """Does a task."""
+        return task.do(self, advance)
+
+
+@attrs.frozen
+class Whole:
+    """A file that is done at once."""
+
+    source: MediaInfo
+    output: Path
+
+    def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
+        """What :func:`restore.inference.jobs.run_job` says of it."""
+        job = jobs.Job(self.source, self.output)
+        result = jobs.run_job(job, bench.stages, bench.setting.recipe, bench.setting.overwrite)
+        advance(result["frames"])
+        return {**result, "stamp": stamp(self.output)}
+
+
+@attrs.frozen
+class Look:
+    """A first look at a video: modes are tried, and scenes are found."""
+
+    source: Path
+    scenes: bool
+
+    def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
+        """``settled``, of each model, and ``cuts``, where scenes begin."""
+        parts = bench.parts
+        bench.cuts.clear()
+        along = [r for r in parts.restorers if isinstance(r, TemporalRunner)]
+        with VideoReader(self.source) as reader:
+            info = reader.info
+            parts.accept(info)
+            size = batch_size(info.width, info.height, bench.setting.recipe.run.batch, parts.device.type)
+            first = next(in_batches(iter(reader), max(size, TRIAL_FRAMES if along else 1)))
+            parts(Picture.from_frames(first, parts.device))
+        parts.reset()
+        cuts: list[int] = []
+        if self.scenes:
+            at_once = any(r.temporal.schedule == "causal" for r in along)
+            cuts = _cuts(self.source, 0 if at_once else FLASH)
+        return {"settled": [r.settled() for r in parts.restorers], "cuts": cuts}
+
+
+def _cuts(source: Path, patience: int) -> list[int]:
+    finder = CutFinder(patience)
+    with VideoReader(source) as reader:
+        for batch in in_batches(iter(reader), 8):
+            finder.push(Picture.from_frames(batch).channels("y"))
+    finder.finish()
+    return sorted(finder.cuts)
+
+
+@attrs.frozen
+class Piece:
+    """A part of a video, from its frames to its packets.
+
+    Attributes:
+        source, stamp: the video, and its size and time of change.
+        output: final name of the whole; only its ending matters here.
+        stretch: what is read.
+        segment: what of it is answered.
+        cuts: numbers of frames in it that begin a scene.
+        settled: how each model is run.
+        target: file for the packets.
+        state_in, state_out: files of what ``causal`` carries; None: nothing comes in, nothing is wanted.
+        attempt: from 1; after a worker died with a part, the next takes smaller tiles, the one after it less precision.
+    """
+
+    source: Path
+    stamp: Sequence[int]
+    output: Path
+    stretch: Stretch
+    segment: Segment
+    cuts: tuple[int, ...]
+    settled: Sequence[dict[str, Any]]
+    target: Path
+    state_in: Path | None = None
+    state_out: Path | None = None
+    attempt: int = 1
+
+    def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
+        """Size, checksum and what else the journal keeps of the part.
+
+        Raises:
+            Changed, HungUp, OutOfMemory: see there.
+            MediaError, RestoreError: as :meth:`restore.inference.video.VideoJob.run`.
+        """
+        self._unchanged()
+        parts = bench.parts
+        for runner, known in zip(parts.restorers, self.settled, strict=True):
+            runner.settle(known)
+            runner.warnings.clear()
+        ease(parts, self.attempt)
+        start, cpu = time.perf_counter(), time.process_time()
+        try:
+            told = _Encoding(self, bench, advance).run()
+        except OutOfMemory as error:
+            if not _less_precise(parts, str(error)):
+                raise
+            told = _Encoding(self, bench, advance).run()
+        finally:
+            parts.reset()
+        self._unchanged()
+        found = {"size": self.target.stat().st_size, "sha256": sha256_of(self.target)}
+        if self.state_out is not None:
+            found["state"] = sha256_of(self.state_out)
+        spent = {"seconds": round(time.perf_counter() - start, 3), "cpu": round(time.process_time() - cpu, 3)}
+        return {**found, **told, **spent, "warnings": [*told["warnings"], *parts.warnings]}
+
+    def _unchanged(self) -> None:
+        try:
+            now = stamp(self.source)
+        except OSError as error:
+            raise Changed(f"{self.source} is gone: {error.strerror}; put it back and run the same again") from error
+        if list(now) != list(self.stamp):
+            raise Changed(f"{self.source} was changed while it was being restored; begin again with --restart")
+
+
+def ease(parts: Stages, attempt: int) -> None:
+    """Less memory for a part whose worker died, perhaps of it: half a tile the second time, less precision the third."""
+    if attempt < 2:
+        return
+    for runner in parts.restorers:
+        known = runner.settled()
+        tiles = [[*shape, max(32, (min(tile, *shape[-2:]) if tile else max(shape[-2:])) // 2)]
+                 for *shape, tile in known["tiles"]]  # fmt: skip
+        runner.settle({**known, "tiles": tiles})
+    if attempt > 2:
+        _less_precise(parts, "a worker died with this part twice")
+
+
+def _less_precise(parts: Stages, why: str) -> bool:
+    """bf16 instead of fp32, where the recipe leaves the choice."""
+    changed = False
+    for runner in parts.restorers:
+        free = runner.settings.precision == "auto" and runner.mode is not None and runner.mode.precision == "fp32"
+        if free and runner.mode is not None:
+            runner.mode = Mode("bf16", runner.mode.channels_last, why)
+            runner.warn_once(f"{runner.name}: {why}; a part is restored in bf16")
+            changed = True
+    return changed
+
+
+class _Encoding:
+    """One part on its way through decoder, models and encoder, which work at the same time."""
+
+    def __init__(self, task: Piece, bench: Workbench, advance: Advance) -> None:
+        self.task, self.bench, self.advance, self.stages = task, bench, advance, bench.parts
+        self.limit = bench.setting.recipe.run.segments.time_limit
+        self.reader = StretchReader(task.source, task.stretch)
+        try:
+            info, options = self.reader.info, bench.setting.options
+            height, width = self.stages.output_size(info)
+            codec = choose_codec(task.output, info.layout, options, width)
+            layout = choose_layout(info.layout, width, height, codec, options.pixel_format)
+            self.batch = batch_size(info.width, info.height, bench.setting.recipe.run.batch, self.stages.device.type)
+            self.writer = PieceWriter(task.target, task.output, self.reader, width, height, layout, options=options)
+        except BaseException:
+            self.reader.close()
+            raise
+        self.sent = 0
+        self._error: BaseException | None = None
+
+    def run(self) -> dict[str, Any]:
+        """Does it."""
+        self._begin()
+        decoded, restored = Channel(limit=self.limit), Channel()
+        threads = [in_thread("decode", lambda: self._decode(decoded)),
+                   in_thread("encode", lambda: self._encode(restored))]  # fmt: skip
+        try:
+            self._restore(decoded, restored)
+            self._hand_on()
+            restored.end()
+            self._wait(threads[1])
+            if self._error is not None:
+                raise self._error
+            self.writer.commit()
+        except BaseException as error:
+            decoded.shut()
+            restored.end()
+            for one in threads:
+                one.join(5)
+            self.writer.abort()
+            if isinstance(error, Hung):
+                raise self._hung("decoder") from None
+            raise
+        finally:
+            self.reader.close()
+        return {
+            "width": self.writer.width,
+            "height": self.writer.height,
+            "codec": self.writer.codec,
+            "precision": self.stages.precision,
+            "schedule": self.stages.schedule,
+            "warnings": self.writer.warnings,
+            "decoded": self.reader.decoded,
+        }
+
+    def _begin(self) -> None:
+        first = self.task.stretch.first
+        # The models count from the first frame they see; messages say the video's own numbers.
+        self.bench.cuts.clear()
+        self.bench.cuts.update(k - first for k in self.task.cuts)
+        self.stages.begin_part(self.reader.info, len(self.task.stretch.pts), first, self.task.target.parent)
+        if self.task.state_in is not None:
+            take_up(self.stages, self.task.state_in)
+
+    def _hung(self, what: str) -> HungUp:
+        at = self.task.stretch.first + self.sent
+        return HungUp(
+            f"{self.task.source}: the {what} gave nothing for {self.limit:g} s near frame {at}; "
+            "run.segments.time_limit is how long is waited"
+        )
+
+    def _wait(self, thread: Any) -> None:
+        thread.join(self.limit)
+        if thread.is_alive():
+            raise self._hung("encoder")
+
+    def _decode(self, out: Channel) -> None:
+        try:
+            for batch in in_batches(iter(self.reader), self.batch):
+                out.put(batch)
+        except Stopped:
+            return
+        except BaseException as error:
+            out.end(error)
+            return
+        out.end()
+
+    def _encode(self, frames: Channel) -> None:
+        try:
+            for frame in frames:
+                self.writer.write(frame)
+        except BaseException as error:
+            self._error = error
+            frames.shut()
+
+    def _restore(self, decoded: Channel, restored: Channel) -> None:
+        segment = self.task.segment
+        waiting: deque[VideoFrame] = deque()
+        broken: list[MediaError] = []
+        for batch in until_broken(decoded, broken):
+            waiting.extend(attrs.evolve(frame, planes=()) for frame in batch)
+            picture = Picture.from_frames(batch, self.stages.device)
+            self._send(self.stages.push(picture, batch[0].index), waiting, restored)
+        if broken:
+            raise broken[0]
+        if self.sent < segment.frames:
+            self._send(self.stages.flush(), waiting, restored)
+        if self.sent != segment.frames:
+            raise MediaError(
+                f"{self.task.source}: {segment.frames} frames were to come and {self.sent} came; please report this bug"
+            )
+
+    def _send(self, pictures: Iterator[Picture], waiting: deque[VideoFrame], restored: Channel) -> None:
+        writer, segment = self.writer, self.task.segment
+        for picture in pictures:
+            for k in range(len(picture)):
+                frame = waiting.popleft()
+                if not segment.first <= frame.index < segment.stop:
+                    continue
+                for planes in picture[k : k + 1].to_planes(writer.layout, writer.color):
+                    made = attrs.evolve(frame, planes=planes, layout=writer.layout, color=writer.color)
+                    try:
+                        restored.put(made)
+                    except Stopped:
+                        raise self._error or MediaError("the encoder stopped") from None
+                    self.sent += 1
+                    self.advance(1)
+
+    def _hand_on(self) -> None:
+        if self.task.state_out is not None:
+            hand_on(self.stages, self.task.state_out)
+
+
+def hand_on(stages: Stages, path: Path) -> None:
+    """Writes what every model carries beyond the last frame pushed, whole on the disk; MediaError where that fails."""
+    from safetensors.torch import save
+
+    state: dict[str, Tensor] = {}
+    for number, runner in enumerate(stages.restorers):
+        if isinstance(runner, TemporalRunner):
+            own = runner.hand_on()
+            state |= {f"{number}/{k}": t.detach().cpu().contiguous().clone() for k, t in own.items()}
+    try:
+        write_through(path, save(state))
+    except OSError as error:
+        raise failure(f"{path} cannot be written", error) from error
+
+
+def take_up(stages: Stages, path: Path) -> None:
+    """Gives every model what :func:`hand_on` wrote."""
+    from safetensors.torch import load_file
+
+    state = load_file(path)
+    for number, runner in enumerate(stages.restorers):
+        if isinstance(runner, TemporalRunner):
+            mine = {k.partition("/")[2]: t for k, t in state.items() if k.startswith(f"{number}/")}
+            with torch.inference_mode():
+                runner.take_up(mine)
+
+
+def models_can_be_parted(stages: Stages) -> bool:
+    """Whether parts of a video can be given to these models by themselves: every step is one model's, frame for frame."""
+    return type(stages) is Stages and len(stages.restorers) > 0
