@@ -169,6 +169,8 @@ def _look_up(data: Any, dotted: str, place: Place) -> Any:
     for part in dotted.split("."):
         if isinstance(here, dict) and part in here:
             here = here[part]
+        elif isinstance(here, list) and part.isdecimal() and int(part) < len(here):
+            here = here[int(part)]
         else:
             known = list(here) if isinstance(here, dict) else []
             raise place.error(f"${{{dotted}}} refers to a key that is not there{nearest(part, known)}")

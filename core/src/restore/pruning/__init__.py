@@ -7,7 +7,7 @@ A model that can be pruned has a method ``prune_graph()`` that gives a :class:`P
 from restore.pruning.compaction import Pruned, compact, masked, metadata_of, prepare, pruned_of
 from restore.pruning.cost import Cost, cost, macs
 from restore.pruning.gates import gates_of, has_gates, insert_gates, mask_gates, merge_gates
-from restore.pruning.graph import Cut, Gate, PruneGraph, Slot, Stream, prune_graph_of, residual_gates
+from restore.pruning.graph import Cut, Gate, PruneGraph, Slot, Stream, chain_gates, prune_graph_of, residual_gates
 from restore.pruning.pruner import GatePruner, RampPruner, check_exact
 from restore.pruning.selecting import gamma_scores, l1_scores, select
 
@@ -21,6 +21,7 @@ __all__ = [
     "RampPruner",
     "Slot",
     "Stream",
+    "chain_gates",
     "check_exact",
     "compact",
     "cost",

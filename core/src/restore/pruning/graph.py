@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fnmatch import fnmatchcase
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Sequence, Sized
 
 import attrs
 from torch import nn
@@ -141,15 +141,16 @@ class PruneGraph:
         """All that can be decided on.
 
         Raises:
-            RequestError: aligned pruning, and the model declares no streams.
+            RequestError: aligned pruning, and the model has skips but declares no streams.
         """
+        cuts = tuple(gate.cut() for gate in self.gates)
         if not aligned:
-            return tuple(gate.cut() for gate in self.gates)
-        if not self.streams:
+            return cuts
+        inner = [cut for cut in cuts if not cut.gather and not cut.scatter]
+        if len(inner) < len(cuts) and not self.streams:
             raise RequestError(
                 "this model declares no streams, so its skips cannot be narrowed: prune with aligned = false"
             )
-        inner = [cut for cut in self.cuts() if not cut.gather and not cut.scatter]
         return (*(stream.cut() for stream in self.streams), *inner)
 
 
@@ -169,6 +170,16 @@ def residual_gates(block: str, *squeeze: tuple[str, str], add: str = "add") -> t
         Gate(f"{block}.conv1", "out", followers=(Slot(f"{block}.conv2"),)),
         Gate(f"{block}.conv2", "out", followers=tuple(followers), scatter=f"{block}.{add}"),
     )
+
+
+def chain_gates(path: str, chain: Sized) -> tuple[Gate, ...]:
+    """The gates of residual blocks one after the other, such as :func:`restore.networks.residual.residual_chain` makes.
+
+    Args:
+        path: of the chain; its blocks are ``path.0``, ``path.1``, ...
+        chain: the blocks.
+    """
+    return tuple(gate for index in range(len(chain)) for gate in residual_gates(f"{path}.{index}"))
 
 
 def named_by(name: str, patterns: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from restore import Halo, Traits
 from restore.networks.residual import residual_chain
+from restore.pruning import Gate, PruneGraph, Slot, chain_gates
 from torch import Tensor, nn
 
 STRIDE = 4  # pixels of a frame per place of its latent representation
@@ -38,6 +39,10 @@ class Encoder(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """``(N, 3, H, W)`` to ``(N, C, H / 4, W / 4)``."""
         return self.body(self.reduce(frames))  # type: ignore[no-any-return]
+
+    def gates(self, path: str) -> tuple[Gate, ...]:
+        """What can be pruned of it, at ``path``: its residual blocks."""
+        return chain_gates(f"{path}.body", self.body)
 
 
 class Decoder(nn.Module):
@@ -84,6 +89,17 @@ class Decoder(nn.Module):
     def forward(self, worse: Tensor, better: Tensor) -> Tensor:
         """Both ``(N, C, H / 4, W / 4)``, to ``(N, 3, H, W)``."""
         return self.enlarge(self.body(torch.cat([worse, better], dim=1)))  # type: ignore[no-any-return]
+
+    def gates(self, path: str) -> tuple[Gate, ...]:
+        """What can be pruned of it, at ``path``: its residual blocks and, of the two-step enlargement, all but the last
+        convolution, in groups of four before a shuffle."""
+        blocks = self.body[2]
+        assert isinstance(blocks, nn.Sequential)
+        convolutions = [f"{path}.enlarge.{i}" for i, m in enumerate(self.enlarge) if isinstance(m, nn.Conv2d)]
+        groups = (4, 4, 1)  # one-step has none before its last convolution
+        steps = zip(convolutions[:-1], convolutions[1:], groups, strict=False)
+        enlarge = (Gate(conv, group=group, followers=(Slot(reader),)) for conv, reader, group in steps)
+        return (*chain_gates(f"{path}.body.2", blocks), *enlarge)
 
 
 def check_sides(clip: Tensor, least: int = STRIDE) -> None:
@@ -142,3 +158,7 @@ class LatentAutoEncoder(nn.Module):
         latent = self.encoder(worse)
         better = self.encoder(frames[:, 3:]) if frames.shape[1] == 6 else latent
         return (worse + self.decoder(latent, better)).unflatten(0, clip.shape[:2])
+
+    def prune_graph(self) -> PruneGraph:
+        """Residual blocks of both, and the decoder's enlargement."""
+        return PruneGraph((*self.encoder.gates("encoder"), *self.decoder.gates("decoder")))

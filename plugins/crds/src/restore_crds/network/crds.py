@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from restore import Halo, Prediction, Sweep, Traits
 from restore.networks.spynet import SpyNet, translate_spynet
+from restore.pruning import PruneGraph
 from torch import Tensor, nn
 
 from restore_crds.attention import Backend
@@ -243,6 +244,14 @@ class CRDS(nn.Module):
         for block in self.steps:
             places += block.propagation.reach + (0 if block.fusion is None else block.fusion.reach + window - 1)
         return self.encoder.reach + STRIDE * places + self.decoder.reach
+
+    def prune_graph(self) -> PruneGraph:
+        """Residual blocks of encoder, decoder, fusion and propagation, and the decoder's enlargement. Latent levels and
+        propagated states keep their width; flow network and attention stay."""
+        blocks = [gate for i, block in enumerate(self.steps) for gate in block.gates(f"blocks.{i}")]
+        return PruneGraph(
+            (*self.encoder.gates("encoder"), *blocks, *self.decoder.gates("decoder")), fixed=("flow", "encoder.reduce")
+        )
 
     def translate_weights(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """A file's tensors under this network's names: a flow network under its published ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from restore.networks.residual import residual_trunk
+from restore.pruning import Gate, chain_gates
 from torch import Tensor, nn
 
 from restore_crds.network.muna import Fusion, MuNA, follow
@@ -33,6 +34,12 @@ class Trunk(nn.Module):
         """
         state = torch.zeros_like(residual) if state is None or flow is None else follow(state, flow)
         return self.trunk(torch.cat([residual, state], dim=1))  # type: ignore[no-any-return]
+
+    def gates(self, path: str) -> tuple[Gate, ...]:
+        """What can be pruned of it, at ``path``: its residual blocks; the state keeps its width."""
+        blocks = self.trunk[2]
+        assert isinstance(blocks, nn.Sequential)
+        return chain_gates(f"{path}.trunk.2", blocks)
 
 
 class Propagation(nn.Module):
@@ -103,3 +110,10 @@ class DenoisingBlock(nn.Module):
         if self.muna is None:
             return [level.new_zeros(level.shape[0], 2, *level.shape[-2:]) for _ in references]
         return self.muna(level, references, offsets=True)[1] or []
+
+    def gates(self, path: str) -> tuple[Gate, ...]:
+        """What can be pruned of it, at ``path``: fusion and both trunks of the propagation."""
+        fusion = () if self.fusion is None else self.fusion.gates(f"{path}.fusion")
+        backward, forward = self.propagation.backward_trunk, self.propagation.forward_trunk
+        at = f"{path}.propagation"
+        return (*fusion, *backward.gates(f"{at}.backward_trunk"), *forward.gates(f"{at}.forward_trunk"))

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from restore.functional.flow import warp
 from restore.networks.residual import residual_chain
+from restore.pruning import Gate, chain_gates
 from torch import Tensor, nn
 
 from restore_crds.attention import Backend, neighborhood_attention
@@ -129,3 +130,7 @@ class Fusion(nn.Module):
     def forward(self, predictions: list[Tensor]) -> Tensor:
         """``(N, C, h, w)`` each, to one of them."""
         return self.body(self.merge(torch.cat(predictions, dim=1)))  # type: ignore[no-any-return]
+
+    def gates(self, path: str) -> tuple[Gate, ...]:
+        """What can be pruned of it, at ``path``: its residual blocks."""
+        return chain_gates(f"{path}.body", self.body)
