@@ -115,10 +115,11 @@ class SeenFrames(DualDiagonal):
         return self.operator.mixed_in(v, prepared, 1 / (1 + spread(rho, v)))
 
 
-def frame_interpolation(shape: Sequence[int], rate: int) -> FrameSelection:
+def frame_interpolation(shape: Sequence[int], rate: int, to_the_end: bool = False) -> FrameSelection:
     """Every ``rate``-th frame is seen: 0, rate, 2 rate, ..., ``T // rate`` of them (VideoOneNet's problem FI).
 
-    Of nine frames at rate 2 these are 0, 2, 4, 6: the last is not seen.
+    Of nine frames at rate 2 these are 0, 2, 4, 6: the last is not seen. ``to_the_end``: all up to the last, 0, 2, 4, 6
+    and 8, so that every frame that is missing lies between two that are seen wherever ``T = n rate + 1``.
 
     Raises:
         ValueError: a rate below 1 or above the number of frames.
@@ -126,7 +127,7 @@ def frame_interpolation(shape: Sequence[int], rate: int) -> FrameSelection:
     frames = clip_sizes(shape)[0]
     if not 1 <= rate <= frames:
         raise ValueError(f"the interpolation rate must lie between 1 and the {frames} frames of the clip, got {rate}")
-    return FrameSelection(shape, range(0, rate * (frames // rate), rate))
+    return FrameSelection(shape, range(0, frames if to_the_end else rate * (frames // rate), rate))
 
 
 def frame_prediction(shape: Sequence[int], missing: float) -> FrameSelection:

@@ -193,6 +193,8 @@ class FrameInterpolation(LinearDegradation):
 
     Args:
         rate: at least 1.
+        to_the_end: all such frames up to the last one, also where less than ``rate`` are left: of nine at rate 2 the
+            frames 0, 2, 4, 6 and 8, without which 0 to 6.
         sigma: noise, see :class:`LinearDegradation`.
 
     Raises:
@@ -201,15 +203,15 @@ class FrameInterpolation(LinearDegradation):
 
     per_frame = False
 
-    def __init__(self, rate: int, sigma: Sigma = 0.0) -> None:
+    def __init__(self, rate: int, sigma: Sigma = 0.0, to_the_end: bool = False) -> None:
         super().__init__(sigma)
         if rate < 1:
             raise ValueError(f"rate must be at least 1, got {rate}")
-        self.rate = rate
+        self.rate, self.to_the_end = rate, to_the_end
 
     def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
         """The selection."""
-        return frame_interpolation(shape, self.rate)
+        return frame_interpolation(shape, self.rate, self.to_the_end)
 
 
 class FramePrediction(LinearDegradation):

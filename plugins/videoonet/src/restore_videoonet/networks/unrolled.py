@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from restore_videoonet.networks.autoencoder import EncoderDecoder
 from restore_videoonet.networks.parts import Normalization, Recurrence
 from restore_videoonet.networks.priors import ModelPrior, Prior
+from restore_videoonet.networks.start import smooth_inverse
 from restore_videoonet.networks.steps import DataStep, Solver, data_step
 
 # Frames to either side that windows over a long video should overlap by, where there is a recurrence.
@@ -78,6 +79,9 @@ class VideoOneNet(nn.Module):
             OneNet does.
         ridge: above 0, ``(A^T A + ridge I)^-1 A^T y`` stands for pinv(A) y wherever that appears. The published code
             has 1e-5. Where a blur is measured with noise, the pseudo-inverse is nothing but noise.
+        smooth: above 0, the smooth clip that explains y stands for pinv(A) y instead
+            (:func:`restore_videoonet.networks.start.smooth_inverse`), with this weight on differences in space.
+        smooth_time: weight of differences along time, relative to that.
         prior: any model of scale 1 in place of p, given Z - U: plug and play.
         unshuffle: networks work at so many times less height and width, blocks of pixels as channels.
         solver: ``matrix-free``, the operator's own solve; ``dense``, pseudo-inverses of the matrix, as published.
@@ -105,6 +109,8 @@ class VideoOneNet(nn.Module):
         normalization: Normalization = "published",
         start: Literal["pinv", "adjoint"] = "pinv",
         ridge: float = 0.0,
+        smooth: float = 0.0,
+        smooth_time: float = 1.0,
         prior: Model | None = None,
         unshuffle: int = 1,
         solver: Solver = "matrix-free",
@@ -121,6 +127,11 @@ class VideoOneNet(nn.Module):
             raise ValueError('the dense solver knows only a fixed rho; use solver = "matrix-free" to learn it')
         if not 0 <= ridge < math.inf:
             raise ValueError(f"ridge must not be negative, got {ridge}")
+        if not (0 <= smooth < math.inf and 0 <= smooth_time < math.inf) or (smooth and ridge):
+            raise ValueError(
+                f"smooth and smooth_time must not be negative, and ridge is 0 beside smooth, got {smooth}, {smooth_time}"
+            )
+        self.smooth, self.smooth_time = smooth, smooth_time
         self.channels, self.iterations, self.start, self.solver = channels, iterations, start, solver
         self.ridge, self.checkpoint, self.recurrence = ridge, checkpoint, recurrence
 
@@ -168,10 +179,7 @@ class VideoOneNet(nn.Module):
             raise ValueError(
                 f"this network was made for clips of {self.channels} channels, the operator for {adjoint.shape[2]}"
             )
-        if self.ridge:
-            inverse = operator.prox(torch.zeros_like(adjoint), observed, self.ridge)
-        else:
-            inverse = operator.pinv(observed)
+        inverse = self._inverse(observed, operator, adjoint)
         z = inverse if self.start == "pinv" else adjoint
         u = torch.zeros_like(z)
         steps = self._steps(observed, operator)
@@ -186,6 +194,14 @@ class VideoOneNet(nn.Module):
                 z, u = after, dual
             every.append(z)
         return Prediction(z, tuple(every[:-1])) if self.training else z
+
+    def _inverse(self, observed: Tensor, operator: LinearOperator, adjoint: Tensor) -> Tensor:
+        """pinv(A) y, or what stands for it."""
+        if self.smooth:
+            return smooth_inverse(operator, observed, self.smooth, self.smooth * self.smooth_time)
+        if self.ridge:
+            return operator.prox(torch.zeros_like(adjoint), observed, self.ridge)
+        return operator.pinv(observed)
 
     def _steps(self, observed: Tensor, operator: Any) -> list[DataStep]:
         """The data step of all iterations, or one for each."""
