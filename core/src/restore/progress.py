@@ -8,6 +8,11 @@ from types import TracebackType
 from typing import Any
 
 
+def hide_bars() -> None:
+    """No bars in this process: another one shows the sum."""
+    Progress.shown = False
+
+
 def say(message: str) -> None:
     """One line for people, on standard error."""
     print(message, file=sys.stderr, flush=True)
@@ -22,6 +27,8 @@ class Progress:
         unit: what is counted, e.g. ``"frames"``.
     """
 
+    shown = True
+
     def __init__(self, label: str, total: int | None, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.done, self._start, self._base = 0, time.monotonic(), 0
@@ -29,7 +36,7 @@ class Progress:
         self._task: Any = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar

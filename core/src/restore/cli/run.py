@@ -12,7 +12,9 @@ from restore.cli.options import as_json, lock, overrides, print_json, source
 
 if TYPE_CHECKING:
     from restore.document import Document
+    from restore.errors import RestoreError
     from restore.inference.jobs import Job, Plan
+    from restore.longjobs.ledger import Ledger
     from restore.recipe import Recipe
 
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 @click.option("--reference", type=click.Path(path_type=Path), help="The clean original: measure the result against it.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1, mps  [default: auto]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing result. An input is never replaced.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes of this machine that share the work."
+)
+@click.option("--ray", metavar="ADDRESS", help="Workers of a Ray cluster instead: auto, or host:port.")
+@click.option("--restart", is_flag=True, help="Throw away what an interrupted run has finished.")
 @lock
 @as_json
 def command(
@@ -35,6 +42,9 @@ def command(
     reference: Path | None,
     device: str | None,
     overwrite: bool,
+    workers: int | None,
+    ray: str | None,
+    restart: bool,
     lock: Path | None,
     json_: bool,
 ) -> None:
@@ -43,6 +53,9 @@ def command(
     A video keeps its sound, subtitles, chapters, timestamps, colour and bit depth. Without INPUT, a sample clip that
     comes with restore is restored, and the gain is measured.
 
+    A long video is restored in parts, which are kept in a folder beside the output until all are joined: the same
+    command goes on where an interrupted one was. --workers and --ray give parts, and short files, to several workers.
+
     \b
     restore run --plugin srsenet                         the sample
     restore run --plugin srsenet clip.mp4 -o big.mp4     twice the size
@@ -50,11 +63,14 @@ def command(
     restore run --plugin srsenet --set model.scale=4 photo.png
     restore run --plugin srsenet --set run.output.codec=hevc --set run.output.quality=20 clip.mov
     restore run --recipe along_time.toml --set run.temporal.schedule=exact clip.mp4
+    restore run --plugin srsenet --workers 4 film.mkv -o big.mkv
     """
     from restore.catalogue import recipe_document
     from restore.errors import RequestError
     from restore.inference import jobs
     from restore.lock import enforce
+    from restore.longjobs.film import was_joined
+    from restore.longjobs.ledger import Ledger
     from restore.plugins import registry
     from restore.progress import say
     from restore.recipe import check
@@ -74,10 +90,19 @@ def command(
         if output is None:
             output = Path(f"sample_restored.{checked.run.output.container or 'mkv'}")
         say("no INPUT: restoring the sample clip that comes with restore")
-    planned = jobs.plan(inputs, output, checked.run.output, overwrite)
+    if workers is not None and ray is not None:
+        raise RequestError("give either --workers or --ray: the workers of a cluster are as many as it has")
+    several = len(inputs) > 1 or any(path.is_dir() for path in inputs)
+    ledger = Ledger(_folder(output), restart) if several else None
+    known = ledger.outputs if ledger else [output] if output is not None and was_joined(output) else []
+    planned = jobs.plan(inputs, output, checked.run.output, overwrite, known)
     if reference is not None and len(planned.jobs) != 1:
         raise RequestError("--reference goes with one INPUT")
-    results, failed = _run_all(planned, checked, document, overwrite, reference, sample)
+    command = _Command(planned, checked, document, overwrite, restart, ledger)
+    command.run(workers, ray)
+    results, failed = command.ordered(), command.failed
+    if reference is not None or sample:
+        _measure(planned.jobs[0], results[0], reference, sample)
     if json_:
         print_json({"results": results})
     else:
@@ -87,48 +112,116 @@ def command(
         sys.exit(1)
 
 
-def _run_all(
-    planned: Plan, checked: Recipe, document: Document, overwrite: bool, reference: Path | None, sample: bool
-) -> tuple[list[dict[str, Any]], list[int]]:
-    from restore.errors import RestoreError
-    from restore.inference import jobs
-    from restore.modelling import builder
-    from restore.plugins import registry
-    from restore.progress import say
+def _folder(output: Path | None) -> Path:
+    """Where results of several inputs go."""
+    return output or Path("restored")
 
-    stages = jobs.build_stages(checked, document, builder(registry()), jobs.work_of(planned.jobs))
-    results: list[dict[str, Any]] = []
-    failed: list[int] = []
 
-    def note(path: Path, error: RestoreError) -> None:
-        say(f"restore: {error}")
-        failed.append(error.exit_code)
-        results.append({"input": str(path), "output": None, "error": str(error)})
+class _Command:
+    """All files of one call, by whoever does the work."""
 
-    for path, error in planned.unreadable:
-        note(path, error)
-    for job in planned.jobs:
+    def __init__(
+        self,
+        planned: Plan,
+        recipe: Recipe,
+        document: Document,
+        overwrite: bool,
+        restart: bool,
+        ledger: Ledger | None,
+    ) -> None:
+        self.planned, self.recipe, self.document = planned, recipe, document
+        self.overwrite, self.restart, self.ledger = overwrite, restart, ledger
+        self.results: dict[Path, dict[str, Any]] = {}
+        self.failed: list[int] = []
+        self._identity: dict[str, Any] | None = None
+
+    def run(self, workers: int | None, ray: str | None) -> None:
+        """Restores all of them."""
+        from restore.longjobs import restoring
+
+        for path, error in self.planned.unreadable:
+            self._note(path, error)
+        complete = False
         try:
-            result = jobs.run_job(job, stages, checked, overwrite)
-        except RestoreError as error:
-            # One bad file of many must not cost the others.
-            if len(planned.jobs) + len(planned.unreadable) == 1:
-                raise
-            note(job.source.path, error)
-            continue
-        metrics = _metrics(job, reference, sample, stages.scale)
-        results.append({**result, **({"metrics": metrics} if metrics else {})})
-    return results, failed
+            files = self._left()
+            setting = restoring.setting_of(self.recipe, self.document, files, self.overwrite or self.ledger is not None)
+            if workers is None and ray is None:
+                stages = setting.build(None)
+                restoring.restore_here(
+                    files, setting, stages, self.identity, self.done, self.error, restart=self.restart
+                )
+            elif files:
+                pool = restoring.pool_of(setting, workers, ray, self.identity())
+                restoring.restore_by(pool, files, setting, self.identity(), self.done, self.error, self.restart)
+            complete = not self.failed
+        finally:
+            if self.ledger is not None:
+                self.ledger.close(complete)
+
+    def _left(self) -> list[Job]:
+        """Files that no earlier run has finished."""
+        from restore.progress import say
+
+        if self.ledger is None:
+            return list(self.planned.jobs)
+        self.ledger.begin(self.identity())
+        left = []
+        for job in self.planned.jobs:
+            result = self.ledger.result(job)
+            if result is None:
+                self.ledger.start(job)
+                left.append(job)
+            else:
+                self.results[job.source.path] = {**result, "resumed": True}
+        if len(left) < len(self.planned.jobs):
+            done, count = len(self.results), len(self.planned.jobs)
+            say(f"{done} of {count} files are there from before; going on with the others")
+        return left
+
+    def identity(self) -> dict[str, Any]:
+        """What results are made of; weights are read for it, so it is asked for only where it is needed."""
+        from restore.longjobs.identity import recipe_identity
+        from restore.plugins import registry
+
+        if self._identity is None:
+            self._identity = recipe_identity(self.recipe, self.document, registry())
+        return self._identity
+
+    def done(self, job: Job, result: dict[str, Any]) -> None:
+        """One file is there."""
+        self.results[job.source.path] = result
+        if self.ledger is not None:
+            self.ledger.add(job, result)
+
+    def error(self, job: Job, error: RestoreError) -> None:
+        """One bad file of many must not cost the others."""
+        if len(self.planned.jobs) + len(self.planned.unreadable) == 1:
+            raise error
+        self._note(job.source.path, error)
+
+    def _note(self, path: Path, error: RestoreError) -> None:
+        from restore.progress import say
+
+        say(f"restore: {error}")
+        self.failed.append(error.exit_code)
+        self.results[path] = {"input": str(path), "output": None, "error": str(error)}
+
+    def ordered(self) -> list[dict[str, Any]]:
+        """Results in the order of the inputs, those that could not be read first."""
+        paths = [path for path, _ in self.planned.unreadable] + [job.source.path for job in self.planned.jobs]
+        return [self.results[path] for path in paths]
 
 
-def _metrics(job: Job, reference: Path | None, sample: bool, scale: int) -> dict[str, Any] | None:
+def _measure(job: Job, result: dict[str, Any], reference: Path | None, sample: bool) -> None:
+    """Adds ``metrics``, where there is something to compare with."""
     from restore.evaluation.files import compare
 
-    if reference is None and sample and scale == 2:
+    if reference is None and sample and result["height"] == 2 * job.source.height:
         from restore.samples import path
 
         reference = path("sample_reference.mkv")
-    return None if reference is None else compare(job.output, reference, job.source.path)
+    if reference is not None:
+        result["metrics"] = compare(job.output, reference, job.source.path)
 
 
 def _sentence(result: dict[str, Any]) -> str:

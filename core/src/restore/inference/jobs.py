@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 import attrs
 
@@ -99,8 +99,14 @@ def _sources(inputs: Sequence[Path]) -> tuple[list[tuple[MediaInfo, Path]], list
     return found, unreadable, several
 
 
-def plan(inputs: Sequence[Path], output: Path | None, settings: Output, overwrite: bool) -> Plan:
-    """Names of the outputs.
+def plan(
+    inputs: Sequence[Path],
+    output: Path | None,
+    settings: Output,
+    overwrite: bool,
+    finished: Collection[Path] = (),
+) -> Plan:
+    """Names of the outputs. Those in ``finished`` may be there already.
 
     One file goes to ``output``, or to ``NAME_restored`` in the current folder. Several files, or a folder, go into the
     folder ``output`` under their own names (default ``restored``); it is made where missing.
@@ -121,11 +127,11 @@ def plan(inputs: Sequence[Path], output: Path | None, settings: Output, overwrit
         info = sources[0][0]
         target = output or Path(f"{info.path.stem}_restored{_suffix(info, settings)}")
         jobs.append(Job(info, target if target.suffix else target.with_suffix(_suffix(info, settings))))
-    _check_outputs(jobs, overwrite, make_folders=into_folder)
+    _check_outputs(jobs, overwrite, finished, make_folders=into_folder)
     return Plan(jobs, unreadable)
 
 
-def _check_outputs(jobs: list[Job], overwrite: bool, make_folders: bool) -> None:
+def _check_outputs(jobs: list[Job], overwrite: bool, finished: Collection[Path], make_folders: bool) -> None:
     seen: dict[Path, Path] = {}
     for job in jobs:
         if job.output in seen:
@@ -136,7 +142,7 @@ def _check_outputs(jobs: list[Job], overwrite: bool, make_folders: bool) -> None
     for job in jobs:
         if make_folders:
             job.output.parent.mkdir(parents=True, exist_ok=True)
-        check_output(job.output, list(seen.values()), overwrite)
+        check_output(job.output, list(seen.values()), overwrite or job.output in finished)
 
 
 def work_of(jobs: Sequence[Job]) -> int:

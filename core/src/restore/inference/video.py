@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Protocol
@@ -47,9 +48,13 @@ class Channel:
         self._shut = threading.Event()
         self._limit = limit
 
-    def put(self, item: Any) -> None:
-        """Wait for room; raises :class:`Stopped` when the other side has shut the channel."""
+    def put(self, item: Any, limit: float | None = None) -> None:
+        """Wait for room; raises :class:`Stopped` when the other side has shut the channel, :class:`Hung` where there
+        is none for ``limit`` seconds."""
+        until = None if limit is None else time.monotonic() + limit
         while not self._shut.is_set():
+            if until is not None and time.monotonic() > until:
+                raise Hung
             try:
                 self._queue.put(item, timeout=0.1)
                 return

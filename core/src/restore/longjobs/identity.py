@@ -1,4 +1,4 @@
-"""What a result is made of: recipe, plugins, weights and source, so that nothing is joined with what was made otherwise."""
+"""What a result is made of: recipe, plugins, weights and source. Nothing is joined with what was made otherwise."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _ELSEWHERE = ("summary", "degradation", "losses", "optimizer", "pruner", "data",
 
 
 def recipe_identity(recipe: Recipe, document: Document, registry: Registry) -> dict[str, Any]:
-    """Versions of the core and of plugins, where components come from, hashes of weights, and the recipe's tables that a
-    run reads: what ``--lock`` writes.
+    """What ``--lock`` writes: versions of the core and of plugins, where components come from, hashes of weights, and
+    the recipe's tables that a run reads.
 
     Raises:
         RequestError: weights that are not there.

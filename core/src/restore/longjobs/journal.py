@@ -1,8 +1,8 @@
 """What is finished of a long work, kept so that neither a crash nor a power cut between any two writes loses it.
 
-Beside the output lies a folder ``OUTPUT.restore``. Its file ``journal`` begins with a line that says what is made of what;
-every further line is one finished part. A line ends with its own checksum, so that one that was being written when the
-power went is seen, and left out. A part's file is whole on the disk before its line is written.
+Beside the output lies a folder ``OUTPUT.restore``. Its file ``journal`` begins with a line that says what is made of
+what; every further line is one finished part. A line ends with its own checksum, so that one that was being written
+when the power went is seen, and left out. A part's file is whole on the disk before its line is written.
 """
 
 from __future__ import annotations
@@ -170,6 +170,15 @@ def _checked(data: bytes) -> tuple[list[dict[str, Any]], int]:
         values.append(json.loads(text))
         at += len(line)
     return values, at
+
+
+def peek(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a journal that another may be at work on; none where there is no journal."""
+    try:
+        lines, _ = _checked((folder / _NAME).read_bytes())
+    except OSError:
+        return []
+    return lines[1:]
 
 
 def write_through(path: Path, data: bytes, how: str = "wb") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_right
 from typing import Sequence
@@ -157,7 +158,7 @@ def segments_of(bounds: Sequence[int], context: Context, cuts: Sequence[int] = (
     """The parts between bounds, with what each must see. Beyond a scene change nothing is seen."""
     found = []
     begins = {0, *cuts}
-    for number, (first, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (first, stop) in enumerate(itertools.pairwise(bounds)):
         fresh = first in begins
         low = first if fresh else max(_scene_start(first, cuts), first - context.past)
         after = bisect_right(cuts, stop - 1)

@@ -21,7 +21,7 @@ from restore.inference.temporal import TRIAL_FRAMES, TemporalRunner
 from restore.inference.video import Channel, Hung, Stopped, batch_size, in_batches, in_thread, until_broken
 from restore.longjobs.identity import stamp
 from restore.longjobs.journal import failure, sha256_of, write_through
-from restore.longjobs.planning import Segment
+from restore.longjobs.planning import Segment, context_of
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions, choose_codec, choose_layout
 from restore.media.frame import VideoFrame
@@ -118,10 +118,13 @@ class Look:
     """A first look at a video: modes are tried, and scenes are found."""
 
     source: Path
-    scenes: bool
 
     def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
-        """``settled``, of each model, and ``cuts``, where scenes begin."""
+        """``settled``, of each model; ``context``, what parts must see; ``cuts``, where scenes begin.
+
+        Raises:
+            RequestError: a file that the models would spoil.
+        """
         parts = bench.parts
         bench.cuts.clear()
         along = [r for r in parts.restorers if isinstance(r, TemporalRunner)]
@@ -133,10 +136,11 @@ class Look:
             parts(Picture.from_frames(first, parts.device))
         parts.reset()
         cuts: list[int] = []
-        if self.scenes:
+        if along and along[0].temporal.scene_cuts == "auto":
             at_once = any(r.temporal.schedule == "causal" for r in along)
             cuts = _cuts(self.source, 0 if at_once else FLASH)
-        return {"settled": [r.settled() for r in parts.restorers], "cuts": cuts}
+        context = attrs.asdict(context_of(parts.restorers))
+        return {"settled": [r.settled() for r in parts.restorers], "context": context, "cuts": cuts}
 
 
 def _cuts(source: Path, patience: int) -> list[int]:
@@ -215,7 +219,8 @@ class Piece:
 
 
 def ease(parts: Stages, attempt: int) -> None:
-    """Less memory for a part whose worker died, perhaps of it: half a tile the second time, less precision the third."""
+    """Less memory for a part whose worker died, perhaps of it: half a tile from the second time on, less precision from
+    the third."""
     if attempt < 2:
         return
     for runner in parts.restorers:
@@ -361,9 +366,11 @@ class _Encoding:
                 for planes in picture[k : k + 1].to_planes(writer.layout, writer.color):
                     made = attrs.evolve(frame, planes=planes, layout=writer.layout, color=writer.color)
                     try:
-                        restored.put(made)
+                        restored.put(made, self.limit)
                     except Stopped:
                         raise self._error or MediaError("the encoder stopped") from None
+                    except Hung:
+                        raise self._hung("encoder") from None
                     self.sent += 1
                     self.advance(1)
 
@@ -400,5 +407,5 @@ def take_up(stages: Stages, path: Path) -> None:
 
 
 def models_can_be_parted(stages: Stages) -> bool:
-    """Whether parts of a video can be given to these models by themselves: every step is one model's, frame for frame."""
+    """Whether a part of a video can be given to these models by itself: every step is one model's, frame for frame."""
     return type(stages) is Stages and len(stages.restorers) > 0

@@ -16,7 +16,7 @@ import attrs
 from restore.errors import RestoreError
 from restore.inference.stages import Stages
 from restore.longjobs.work import Setting, Task, Workbench
-from restore.progress import say
+from restore.progress import hide_bars, say
 
 Kind = Literal["progress", "done", "failed", "died", "note"]
 _HEARTBEAT = 5.0  # seconds
@@ -29,8 +29,8 @@ class Event:
 
     Attributes:
         worker: its number.
-        kind: ``progress``, ``value`` more frames; ``done``, ``value`` is the result; ``failed``, ``value`` is the error;
-            ``died``, ``value`` says how.
+        kind: ``progress``, ``value`` more frames; ``done``, ``value`` is the result; ``failed``, ``value`` is the
+            error; ``died``, ``value`` says how.
         value: as above.
     """
 
@@ -199,7 +199,7 @@ class Processes:
     def _said(self, number: int, kind: Kind, value: Any) -> list[Event]:
         one = self._all[number]
         one.heard = time.monotonic()
-        if kind in ("done", "failed"):
+        if kind in ("done", "failed", "died"):
             one.busy = False
         return [Event(number, kind, value)] if kind != "note" else []
 
@@ -230,6 +230,7 @@ def _serve(pipe: Any, setting: Setting, device: str | None, threads: int) -> Non
     import torch
 
     torch.set_num_threads(threads)
+    hide_bars()
     lock = threading.Lock()
 
     def send(kind: Kind, value: Any) -> None:

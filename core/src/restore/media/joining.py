@@ -172,6 +172,12 @@ class JoinedWriter(VideoWriter):
         _fix_threads(self._stream.codec_context)
         super()._begin()
 
+    def place_in(self, folder: Path) -> None:
+        """Keeps the file in a folder of the same disk until it is whole."""
+        inside = folder / self._part.name
+        os.replace(self._part, inside)
+        self._part = inside
+
     def join(self, pieces: Sequence[Path]) -> Iterator[Packet]:
         """Writes all pieces, in order; each packet is given once it is written, with its final dts."""
         delays, shown = [], []

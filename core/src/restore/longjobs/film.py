@@ -1,0 +1,350 @@
+"""One video in parts: its plan, its journal, what is left to do, and the parts joined."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any, Mapping
+
+from restore.errors import MediaError, RequestError
+from restore.inference import jobs
+from restore.inference.following import Follower
+from restore.longjobs.identity import refuse_other, source_identity, stamp
+from restore.longjobs.journal import Journal, folder_for, peek, sha256_of
+from restore.longjobs.planning import Context, Segment, bounds_of, segments_of
+from restore.longjobs.work import Look, Piece, Setting, Task, Whole
+from restore.media.encoders import choose_codec, choose_layout, container_for
+from restore.media.files import check_output
+from restore.media.indexing import NotIndexed, VideoIndex, index_video
+from restore.media.joining import JoinedWriter, joinable
+from restore.media.probe import MediaInfo
+from restore.media.reader import VideoReader
+from restore.progress import say
+
+LOOK, WHOLE = -1, -2  # keys of tasks that are no part
+
+
+class Film:
+    """A video and its parts.
+
+    Args:
+        job: source and output.
+        setting: what workers know.
+        identity: of recipe, plugins and weights.
+        restart: an earlier run's parts are thrown away.
+
+    Attributes:
+        job: as given.
+        begun: whether :meth:`begin` was called.
+        total: frames that this run has to restore, as far as known.
+    """
+
+    def __init__(self, job: jobs.Job, setting: Setting, identity: Mapping[str, Any], restart: bool = False) -> None:
+        self.job, self.setting, self._identity, self._restart = job, setting, identity, restart
+        self.begun = False
+        self.journal: Journal | None = None
+        self.segments: list[Segment] = []
+        self._index: VideoIndex | None = None
+        self._finished: dict[int, dict[str, Any]] = {}
+        self._given: set[int] = set()
+        self._header: dict[str, Any] = {}
+        self._resumed = self.resumed_frames = 0
+        self._start = time.perf_counter()
+        self._whole: dict[str, Any] | None = None
+        self._at_once = False
+
+    @property
+    def total(self) -> int:
+        """Frames that this run has to restore."""
+        return (len(self._index) if self._index is not None else self.job.source.frames or 0) - self._frames_done()
+
+    def _frames_done(self) -> int:
+        return sum(self.segments[k].frames for k in self._finished)
+
+    def begin(self) -> None:
+        """Finds what an earlier run has finished, or what there is to do.
+
+        Raises:
+            RequestError: the journal is of other settings or of another source, or someone else works on it.
+            MediaError: the source cannot be read.
+        """
+        self.begun, source = True, self.job.source
+        folder = folder_for(self.job.output)
+        self._overwrite = self.setting.overwrite or was_joined(self.job.output)
+        check_output(self.job.output, [source.path], self._overwrite)
+        journal = Journal.find(folder)
+        if journal is not None and self._restart:
+            journal.remove()
+            journal = None
+        if journal is None and not can_be_parted(source, self.job.output, self.setting):
+            self._at_once = True
+            return
+        try:
+            self._index = index_video(source)
+        except NotIndexed as error:
+            if journal is not None:
+                journal.close()
+                raise
+            say(f"{error}; it is restored in one go, which cannot be taken up again")
+            self._at_once = True
+            return
+        if guesses := source.color.describe_guesses():
+            say(f"{source.path.name}: {guesses}")
+        self._stamp = stamp(source.path)
+        told = {**source_identity(source.path), "frames": len(self._index), "times": self._index.digest()}
+        self._whole_identity = {**self._identity, "source": told}
+        if journal is not None:
+            self._take_up(journal)
+
+    def _take_up(self, journal: Journal) -> None:
+        try:
+            refuse_other(journal.header["identity"], self._whole_identity, journal.folder)
+        except BaseException:
+            journal.close()
+            raise
+        self.journal, self._header = journal, journal.header
+        self._plan()
+        self._finished = self._whole_parts()
+        self._resumed, self.resumed_frames = len(self._finished), self._frames_done()
+        journal.forget({name for e in self._finished.values() for name in (e["file"], e["state"]) if name})
+        found = f"{self.resumed_frames} of {self.segments[-1].stop} frames"
+        say(f"{self.job.output.name}: {found} are there from before; going on behind them")
+
+    def _plan(self) -> None:
+        context, cuts = Context(**self._header["context"]), self._header["cuts"]
+        self.segments = segments_of(self._header["bounds"], context, cuts)
+        self._carried = context.carried
+
+    def _whole_parts(self) -> dict[int, dict[str, Any]]:
+        """Entries whose files are whole, and from which all others can be reached."""
+        assert self.journal is not None
+        folder = self.journal.folder
+        found = {e["segment"]: e for e in self.journal.entries if "segment" in e}
+        found = {k: e for k, e in found.items() if _is_whole(folder / e["file"], e["sha256"])}
+        for segment in reversed(self.segments):
+            if segment.number in found or not self._needs_state(segment):
+                continue
+            before = found.get(segment.number - 1)
+            if before is None or (before["state"] and _is_whole(folder / before["state"], before["state_sha"])):
+                continue
+            del found[segment.number - 1]
+        return found
+
+    def _needs_state(self, segment: Segment) -> bool:
+        return self._carried and not segment.fresh
+
+    def next_task(self, attempts: Mapping[int, int]) -> tuple[int, Task] | None:
+        """A task that may begin now, and its key; None: all that may begin has.
+
+        Args:
+            attempts: how often each key has failed.
+        """
+        if self._at_once:
+            return self._give(WHOLE, Whole(self.job.source, self.job.output))
+        if not self.segments:
+            return self._give(LOOK, Look(self.job.source.path))
+        for segment in self.segments:
+            k = segment.number
+            ready = not self._needs_state(segment) or k - 1 in self._finished
+            if k not in self._finished and k not in self._given and ready:
+                return self._give(k, self._piece(segment, attempts.get(k, 0) + 1))
+        return None
+
+    def _give(self, key: int, task: Task) -> tuple[int, Task] | None:
+        if key in self._given or self._whole is not None:
+            return None
+        self._given.add(key)
+        return key, task
+
+    def _piece(self, segment: Segment, attempt: int) -> Piece:
+        assert self.journal is not None
+        assert self._index is not None
+        folder, k = self.journal.folder, segment.number
+        unique = f".{os.getpid()}-{secrets.token_hex(3)}.part"
+        follows = k + 1 < len(self.segments) and self._needs_state(self.segments[k + 1])
+        return Piece(
+            source=self.job.source.path,
+            stamp=self._stamp,
+            output=self.job.output,
+            stretch=self._index.stretch(segment.low, segment.high),
+            segment=segment,
+            cuts=tuple(c for c in self._header["cuts"] if segment.low < c < segment.high),
+            settled=self._header["settled"],
+            target=folder / (_file(k) + unique),
+            state_in=folder / self._finished[k - 1]["state"] if self._needs_state(segment) else None,
+            state_out=folder / (_state(k) + unique) if follows else None,
+            attempt=attempt,
+        )
+
+    def accept(self, key: int, task: Task, result: dict[str, Any]) -> None:
+        """A task is done. What is kept is on the disk when this returns."""
+        self._given.discard(key)
+        if key == WHOLE:
+            self._whole = result
+        elif key == LOOK:
+            self._looked(result)
+        else:
+            assert isinstance(task, Piece)
+            self._keep(key, task, result)
+
+    def give_back(self, key: int) -> None:
+        """A task failed; it may be given again."""
+        self._given.discard(key)
+
+    def _looked(self, result: dict[str, Any]) -> None:
+        assert self._index is not None
+        settings, context = self.setting.recipe.run.segments, Context(**result["context"])
+        bounds = bounds_of(len(self._index), settings, context, result["cuts"], self._index.keys)
+        if len(bounds) <= 2:
+            self._at_once = True  # nothing to divide: a scene that must be whole
+            return
+        self._header = {
+            "identity": self._whole_identity,
+            "settled": result["settled"],
+            "context": result["context"],
+            "cuts": result["cuts"],
+            "bounds": bounds,
+        }
+        self.journal = Journal.create(folder_for(self.job.output), self._header)
+        self._plan()
+
+    def _keep(self, key: int, task: Piece, result: dict[str, Any]) -> None:
+        assert self.journal is not None
+        assert self._index is not None
+        segment, state = self.segments[key], _state(key) if task.state_out is not None else None
+        self.journal.keep(task.target, _file(key))
+        if task.state_out is not None and state is not None:
+            self.journal.keep(task.state_out, state)
+        entry = {
+            "segment": key,
+            "first": segment.first,
+            "frames": segment.frames,
+            "from": self._index.pts[segment.first],
+            "to": self._index.pts[segment.stop - 1],
+            "file": _file(key),
+            "size": result["size"],
+            "sha256": result["sha256"],
+            "state": state,
+            "state_sha": result.get("state"),
+            **{name: result[name] for name in ("width", "height", "codec", "seconds", "cpu", "decoded")},
+            "said": [result["precision"], result["schedule"], *result["warnings"]],
+        }
+        self.journal.append(entry)
+        self._finished[key] = entry
+        if task.state_in is not None:
+            # A state can be as large as its frames; once the part behind it is there, nobody needs it.
+            task.state_in.unlink(missing_ok=True)
+
+    @property
+    def complete(self) -> bool:
+        """Whether only joining is left."""
+        return self._whole is not None or (bool(self.segments) and len(self._finished) == len(self.segments))
+
+    def finish(self) -> dict[str, Any]:
+        """Joins the parts, removes the journal, and says what :func:`restore.inference.jobs.run_job` says, and the
+        number of ``segments`` and of those that were there before (``resumed``)."""
+        if self._whole is not None:
+            return {k: v for k, v in self._whole.items() if k != "stamp"}
+        assert self.journal is not None
+        entries = [self._finished[k] for k in range(len(self.segments))]
+        warnings = self._join(entries)
+        self.journal.remove()
+        self.journal = None
+        seconds, frames = time.perf_counter() - self._start, self.segments[-1].stop
+        here = frames - self.resumed_frames
+        guesses = self.job.source.color.describe_guesses()
+        warnings = [*([guesses] if guesses else []), *warnings, *(w for e in entries for w in e["said"][2:])]
+        schedule = entries[0]["said"][1]
+        return {
+            "input": str(self.job.source.path),
+            "output": str(self.job.output),
+            "frames": frames,
+            "width": entries[0]["width"],
+            "height": entries[0]["height"],
+            "seconds": round(seconds, 3),
+            "fps": round(here / seconds, 3),
+            "precision": entries[0]["said"][0],
+            "warnings": list(dict.fromkeys(warnings)),
+            "codec": entries[0]["codec"],
+            **({"schedule": schedule, "scene_cuts": self._header["cuts"]} if schedule else {}),
+            "segments": len(entries),
+            "resumed": self._resumed,
+        }
+
+    def _join(self, entries: list[dict[str, Any]]) -> list[str]:
+        assert self.journal is not None
+        source, output, options = self.job.source, self.job.output, self.setting.options
+        width, height = entries[0]["width"], entries[0]["height"]
+        layout = choose_layout(
+            source.layout, width, height, choose_codec(output, source.layout, options, width), options.pixel_format
+        )
+        with VideoReader(source.path) as template:
+            writer = JoinedWriter(output, template, width, height, layout, options=options, overwrite=self._overwrite)
+            writer.place_in(self.journal.folder)
+            follower = Follower(source.path, template.stream.index, writer.copy)
+            try:
+                for packet in writer.join([self.journal.folder / e["file"] for e in entries]):
+                    follower.up_to(float(packet.pts * writer.seconds))
+                follower.up_to(None)
+                if list(stamp(source.path)) != list(self._stamp):
+                    raise MediaError(f"{source.path} was changed while it was being restored")
+                # Should the power go between the next two steps, the file of that name is known to be ours.
+                self.journal.append({"joined": True})
+                writer.commit()
+            except BaseException:
+                writer.abort(keep=False)
+                raise
+            finally:
+                follower.close()
+        return writer.warnings
+
+    def kept(self) -> str:
+        """For an error: what is kept, and how to go on; empty where nothing is."""
+        if self.journal is None or not self._finished:
+            return ""
+        count = f"{len(self._finished)} of {len(self.segments)} parts of it are finished"
+        return f"{count} and kept in {self.journal.folder}; the same command goes on behind them"
+
+    def close(self) -> None:
+        """Lets go of the journal; it stays where there is something in it."""
+        if self.journal is None:
+            return
+        if self._finished:
+            self.journal.close()
+        else:
+            self.journal.remove()
+
+
+def was_joined(output: Path) -> bool:
+    """Whether an output that is there is the work of a run that ended before it could remove its journal."""
+    return any("joined" in entry for entry in peek(folder_for(output)))
+
+
+def can_be_parted(source: MediaInfo, output: Path, setting: Setting) -> bool:
+    """Whether a file is a video long enough to be cut into parts, and of a kind whose parts can be joined."""
+    length = setting.recipe.run.segments.frames
+    if source.kind != "video" or length == 0 or (source.frames or 0) < 1.5 * (250 if length == "auto" else length):
+        return False
+    try:
+        options = setting.options
+        joinable(source.layout, choose_codec(output, source.layout, options), container_for(output))
+    except RequestError:
+        return False
+    return True
+
+
+def _file(number: int) -> str:
+    return f"{number:06d}.packets"
+
+
+def _state(number: int) -> str:
+    return f"{number:06d}.state"
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_of(path) == sha256
+    except OSError:
+        return False
