@@ -157,8 +157,8 @@ def test_restore_prune_says_what_it_saved(recipe, tmp_path, capsys):
 
     from restore.cli.prune import command
 
-    arguments = [str(recipe()), "-o", str(tmp_path / "out"), "--ratio", "0.75", "--size", "12x16", "--json"]
-    command.main(arguments, standalone_mode=False)
+    arguments = [str(recipe()), "-o", str(tmp_path / "out"), "--size", "12x16", "--json", "--lock", f"{tmp_path}/lock"]
+    command.main([*arguments, "--ratio", "0.75"], standalone_mode=False)
     said = json.loads(capsys.readouterr().out)
     assert said["iterations"] == 16
     assert said["shape"] == [1, 1, 1, 12, 16]
@@ -167,5 +167,7 @@ def test_restore_prune_says_what_it_saved(recipe, tmp_path, capsys):
     assert said["pruned"]["seconds"] > 0
     kept = json.loads(read(tmp_path / "out" / "final.safetensors").metadata["pruning"])["kept"]
     assert sum(len(v) for v in kept.values()) <= 0.3 * (3 * 16 + 16)
+    with pytest.raises(RequestError, match=r"pruner\.ratio +0\.75 +0\.25"):
+        command.main([*arguments, "--ratio", "0.25"], standalone_mode=False)
     with pytest.raises(RequestError, match="nothing would be cut"):
         command.main([str(recipe("iterations = 1", "c.toml"))], standalone_mode=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from restore.cli.options import as_json, overrides, print_json, print_table
+from restore.cli.options import as_json, lock, overrides, print_json, print_table
 
 if TYPE_CHECKING:
     from restore.recipe import Recipe
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--size", default="180x320", show_default=True, metavar="HxW", help="Input that costs are given for.")
 @click.option("--devices", type=click.IntRange(min=0), help="How many, a process each; 0: all [default: the recipe's].")
 @overrides
+@lock
 @as_json
 def command(
     recipe: str,
@@ -32,6 +33,7 @@ def command(
     size: str,
     devices: int | None,
     overrides: tuple[str, ...],
+    lock: Path | None,
     json_: bool,
 ) -> None:
     """Prune the model of RECIPE, a TOML file or the name of an installed recipe, which has a [pruner] table.
@@ -41,6 +43,7 @@ def command(
     """
     from restore.catalogue import recipe_document
     from restore.cli.train import train_document
+    from restore.lock import enforce
     from restore.plugins import registry
     from restore.recipe import check
 
@@ -52,6 +55,8 @@ def command(
         raise document.root.error("pruning needs a [pruner] table; `restore components --kind pruner` lists pruners")
     if not any(phase.pruning == "compact" for phase in checked.phases):
         raise document.root.error('nothing would be cut: one of [[phases]] needs pruning = "compact"')
+    if lock is not None:
+        enforce(lock, "prune", checked, document, registry(), {} if devices is None else {"devices": devices})
     trainer = train_document(checked, document, recipe, output, resume, devices)
     if trainer.session.first:
         _report(trainer, checked, height, width, json_)

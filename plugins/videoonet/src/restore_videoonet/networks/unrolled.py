@@ -7,7 +7,8 @@ import math
 from typing import Any, Literal
 
 import torch
-from restore import Halo, LinearOperator, Model, Prediction, Traits
+from restore import Halo, LinearOperator, Model, Prediction, RequestError, Traits
+from restore.pruning import PruneGraph
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -164,6 +165,17 @@ class VideoOneNet(nn.Module):
             # Data steps solve for a whole clip, whatever the networks look at.
             global_context=True,
             needs_operator=True,
+        )
+
+    def prune_graph(self) -> PruneGraph:
+        """None: no channel of it can be removed exactly.
+
+        Raises:
+            RequestError: always.
+        """
+        raise RequestError(
+            "VideoOneNet cannot be pruned exactly: its global norm mixes all channels, and where there is none, a "
+            "channel of zeros still gives 0.0635 behind the activation"
         )
 
     def forward(self, observed: Tensor, operator: LinearOperator) -> Tensor | Prediction:
