@@ -224,6 +224,69 @@ class LinearOperator(Protocol):
         ...
 
 
+@attrs.frozen
+class Place:
+    """Where a window lies in the video that was measured, in that video's own frames and pixels.
+
+    Attributes:
+        frame: number of its first frame, from 0.
+        top, left: row and column of its first pixel.
+        height, width: of the whole frames.
+    """
+
+    frame: int
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@attrs.frozen
+class Window:
+    """What is known of the clean clip behind one window of a measured video.
+
+    Attributes:
+        operator: from the clean clip ``(1, T, C, H, W)``, which may reach beyond the window.
+        measured: what it measured.
+        first: frames, rows and columns of the clean clip before the first one that the window shows.
+    """
+
+    operator: LinearOperator
+    measured: Tensor
+    first: tuple[int, int, int] = (0, 0, 0)
+
+
+@runtime_checkable
+class VideoMeasurement(Protocol):
+    """A linear degradation whose result is a video that people have in a file: with a logo, blurred, at half the frame
+    rate, without colour, small. The table ``[operator]`` of a recipe names one, and the engine gives models that need
+    their operator the one that belongs to each window of the file.
+
+    Attributes:
+        rate: frames of the clean clip per frame of the file.
+        scale: pixels of the clean clip per pixel of the file, along each side.
+        colours: the file has lost its colours: results have them, even where the file's own format holds none.
+    """
+
+    rate: int
+    scale: int
+    colours: bool
+
+    def check_video(self, frames: int, height: int, width: int) -> None:
+        """RequestError where it cannot have made a video of so many frames of this size."""
+        ...
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """``observed``: ``(1, n, C, h, w)`` of the file. The clean clip shows, from ``first`` on, ``(n - 1) rate + 1``
+        frames of ``scale h`` by ``scale w`` pixels."""
+        ...
+
+    def kept(self, place: Place, frames: int) -> Tensor | None:
+        """Where the file's own pixels stay as they are, as bool, broadcasting to ``(frames, C, place.height,
+        place.width)``: whole frames from ``place.frame`` on. None: nowhere."""
+        ...
+
+
 @runtime_checkable
 class Loss(Protocol):
     """``(prediction, pair, step)`` to a scalar tensor."""

@@ -269,11 +269,16 @@ class Segments:
         at: where: ``scenes``, at the nearest scene change; ``keys``, at the nearest key frame of the source, which
             spares decoding; ``frames``, anywhere; ``auto``: at scene changes where the model looks along time and at
             key frames where it does not.
+        state: how a model that carries state along time comes into a part in the middle of a scene. ``carry``: with the
+            state that the part before left, exactly; parts of a scene then go one after the other. ``again``: it begins
+            ``run.temporal.look_ahead`` frames before the part, which comes near; workers can have all parts at once.
+            ``auto``: ``carry`` where the schedule is ``causal`` or nothing comes backward, else ``again``.
         time_limit: seconds to wait for the decoder or the encoder before a part is given up as hung.
     """
 
     frames: int | Literal["auto"] = "auto"
     at: Literal["auto", "scenes", "keys", "frames"] = "auto"
+    state: Literal["auto", "carry", "again"] = "auto"
     time_limit: float = 300.0
 
     def __attrs_post_init__(self) -> None:
@@ -322,7 +327,11 @@ class Data:
 
 @attrs.frozen
 class Recipe:
-    """A whole recipe. Tables that name a component (``use``) are checked against that component when it is built."""
+    """A whole recipe. Tables that name a component (``use``) are checked against that component when it is built.
+
+    ``[operator]`` says for `restore run` which linear operator made the file, for models that need to know: a
+    degradation that is a :class:`restore.contracts.VideoMeasurement`, such as ``core:mask`` or ``core:disk-blur``.
+    """
 
     recipe: int = 1
     summary: str = ""
@@ -331,6 +340,7 @@ class Recipe:
     losses: tuple[Use, ...] = ()
     optimizer: Use | None = None
     pruner: Use | None = None
+    operator: Use | None = None
     data: Data = attrs.field(factory=Data)
     training: Training | None = None
     phases: tuple[Phase, ...] = ()
@@ -355,6 +365,7 @@ def _use(value: Any, annotation: Any, place: Any) -> Any:
 
 # The kind of component that a recipe's key names; under [data] every key names a dataset.
 _KINDS = {"model": "model", "stages": "model", "degradation": "degradation", "losses": "loss", "optimizer": "optimizer"}
+_KINDS |= {"operator": "degradation"}
 _KINDS |= {"pruner": "pruner", "train": "dataset", "validation": "dataset", "test": "dataset", "lr": "schedule"}
 
 

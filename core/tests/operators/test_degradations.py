@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from restore.build import Builder
 from restore.builtin.degradations.blurring import DiskBlur, FileBlur, MotionBlur, TemporalBlur
-from restore.builtin.degradations.inpainting import BlockInpainting, FileMask, Inpainting, ScatteredInpainting
+from restore.builtin.degradations.inpainting import BlockInpainting, Inpainting, ScatteredInpainting
 from restore.builtin.degradations.linear import (
     BoxDownscale,
     ChangeSensing,
@@ -19,6 +19,7 @@ from restore.builtin.degradations.linear import (
     Greyscale,
     SnapshotSensing,
 )
+from restore.builtin.degradations.masks import FileMask
 from restore.contracts import Degradation, LinearOperator, Step
 from restore.document import parse
 from restore.errors import RequestError
@@ -225,7 +226,7 @@ def test_recipes(text):
         ('use = "inpainting"\nper = "frame"', "must be 'value' or 'pixel'"),
         ('use = "block-inpainting"\nsize = 2', "size must lie"),
         ('use = "scattered-inpainting"\nboxes = 0', "boxes must be at least 1, got 0"),
-        ('use = "mask"\npath = "none.png"', "none.png does not exist"),
+        ('use = "mask"\nmask = "none.png"', "none.png does not exist"),
         ('use = "box"\nscale = 0', "scale must be at least 1, got 0"),
         ('use = "gaussian-downscale"\nscale = 2\nblur = 0', "sigma above 0"),
         ('use = "gaussian-downscale"\nscale = 0', "scale must be at least 1, got 0"),

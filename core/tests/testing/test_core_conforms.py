@@ -68,7 +68,7 @@ def kernel(folder):
 
 def mask(folder):
     Image.fromarray((np.random.default_rng(0).random((8, 8)) > 0.4).astype(np.uint8) * 255).save(folder / "mask.png")
-    return {"path": folder / "mask.png"}
+    return {"mask": folder / "mask.png"}
 
 
 DEGRADATIONS = {

@@ -46,7 +46,7 @@ def _linear_degradations() -> list[Component]:
         Component("inpainting", f"{here}.inpainting:Inpainting", "random values or pixels are missing", videoonet),
         Component("block-inpainting", f"{here}.inpainting:BlockInpainting", "the middle is missing", videoonet),
         Component("scattered-inpainting", f"{here}.inpainting:ScatteredInpainting", "random boxes missing", videoonet),
-        Component("mask", f"{here}.inpainting:FileMask", "what an image leaves black is missing"),
+        Component("mask", f"{here}.masks:FileMask", "what an image or a video of masks marks is missing"),
         Component("box", f"{here}.linear:BoxDownscale", "means of boxes, any whole scale", videoonet),
         Component("gaussian-downscale", f"{here}.linear:GaussianDownscale", "Gaussian blur and stride (BD)"),
         Component("frame-interpolation", f"{here}.linear:FrameInterpolation", "every n-th frame is seen", videoonet),
@@ -124,9 +124,7 @@ def restore_datasets() -> list[Component]:
         Component("reds", f"{_HERE}.datasets.video_sets:REDS", "REDS in its folders; REDS4 is its test set"),
         Component("vimeo90k", f"{_HERE}.datasets.video_sets:Vimeo90K", "septuplets of Vimeo-90K by their lists"),
         Component("paired", f"{_HERE}.datasets.paired:Paired", "two datasets of the same clips, clean and observed"),
-        Component(
-            "mixture", f"{_HERE}.datasets.mixture:mixture", "several datasets, each with its share"
-        ),
+        Component("mixture", f"{_HERE}.datasets.mixture:mixture", "several datasets, each with its share"),
         Component("hdf5", f"{_HERE}.datasets.hdf5:HDF5", "an array of an HDF5 file (needs h5py)"),
         Component("mnist", f"{_HERE}.datasets.arrays:MNIST", "handwritten digits from idx files"),
         Component("cifar10", f"{_HERE}.datasets.arrays:CIFAR10", "CIFAR-10 from its batches, read safely, or npz"),

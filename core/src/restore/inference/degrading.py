@@ -24,7 +24,7 @@ from restore.inference.video import VideoJob
 from restore.media.coding import CODECS, LAYOUT, Coding, coded_size, recode
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions, container_for
-from restore.media.frame import ColorInfo, VideoFrame, guess_matrix
+from restore.media.frame import ColorInfo, PixelLayout, VideoFrame, guess_matrix
 from restore.media.image import read_image, write_image
 from restore.media.probe import MediaInfo
 from restore.recipe import Output
@@ -90,13 +90,17 @@ class Spoiling:
 
     def __init__(self, degradation: Degradation | None, seed: int, segment: int, coding: Coding | None = None) -> None:
         self.degradation, self.seed, self.segment, self.coding = degradation, seed, segment, coding
-        self.device, self.late = torch.device("cpu"), False
+        self.device, self.late, self.rate = torch.device("cpu"), False, 1
         self._size: tuple[int, int] | None = None
 
     @property
     def per_frame(self) -> bool:
         """Whether segments do not matter."""
         return self.coding is None and (self.degradation is None or is_per_frame(self.degradation))
+
+    def layout_of(self, layout: PixelLayout) -> PixelLayout:
+        """As the file."""
+        return layout
 
     def accept(self, info: MediaInfo) -> None:
         """RequestError for interlaced video."""

@@ -9,10 +9,11 @@ from typing import Any, Collection, Sequence
 import attrs
 
 from restore.build import Builder
+from restore.contracts import VideoMeasurement
 from restore.document import Document
 from restore.errors import RequestError, RestoreError
 from restore.inference.stages import Stages
-from restore.inference.temporal import restorer_of
+from restore.inference.temporal import TemporalRunner, restorer_of
 from restore.inference.video import VideoJob
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions
@@ -50,10 +51,33 @@ def build_stages(recipe: Recipe, document: Document, builder: Builder, work: int
     if not uses:
         raise document.root.error("nothing to run: the recipe has neither [model] nor [[stages]]")
     restorers = []
-    for use in uses:
+    measurement = build_measurement(recipe, builder)
+    for k, use in enumerate(uses):
         model, name = build_model(use, builder)
-        restorers.append(restorer_of(model, recipe.run, name, work))
-    return Stages(restorers)
+        restorers.append(restorer_of(model, recipe.run, name, work, measurement if k == 0 else None))
+    stages = Stages(restorers)
+    if recipe.operator is not None and stages.measured is None:
+        raise recipe.operator.place.error(f"{restorers[0].name} takes no operator; leave this table out")
+    if recipe.operator is not None and stages.rate > 1 and any(isinstance(r, TemporalRunner) for r in restorers[1:]):
+        raise recipe.operator.place.error("behind a model that makes new frames only models of single frames can come")
+    return stages
+
+
+def build_measurement(recipe: Recipe, builder: Builder) -> VideoMeasurement | None:
+    """What ``[operator]`` says made the file; None without such a table.
+
+    Raises:
+        RequestError: no such component, or one that is no linear measurement of a video.
+    """
+    if recipe.operator is None:
+        return None
+    made = builder.build("degradation", recipe.operator)
+    if not isinstance(made, VideoMeasurement):
+        raise recipe.operator.place.error(
+            f"{recipe.operator.use} is no linear operator whose result is a video; there are core:mask, "
+            "core:frame-interpolation, core:kernel-blur, core:disk-blur, core:greyscale, core:box and others"
+        )
+    return made
 
 
 def _suffix(info: MediaInfo, settings: Output) -> str:
@@ -159,7 +183,10 @@ def options(settings: Output) -> OutputOptions:
 
 
 def _image(job: Job, stages: Stages, settings: Output) -> tuple[int, int, list[str]]:
+    stages.accept(job.source)
     image = read_image(job.source.path)
+    if image.kind == "gray" and stages.layout_of(job.source.layout).kind != "gray":
+        image = attrs.evolve(image, kind="rgb", pixels=image.pixels.repeat(3, axis=2))
     picture = stages(Picture.from_image(image, stages.restorers[0].device))
     height, width = picture.size
     warnings = write_image(job.output, picture.to_image(image), settings.image_quality)

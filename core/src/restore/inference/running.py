@@ -38,14 +38,18 @@ class Runner(ABC):
         RestoreError: the model has no traits.
     """
 
+    # Whether models that need their operator are given it.
+    takes_operator = False
+
     def __init__(self, model: nn.Module, settings: Run, name: str = "model", work: int | None = None) -> None:
         traits = model.traits
         if not isinstance(traits, Traits):
             raise RestoreError(f"{name}: traits is a {type(traits).__name__}, not restore.Traits")
-        if traits.needs_operator:
+        if traits.needs_operator and not self.takes_operator:
             raise RequestError(
-                f"{name} needs the linear operator that measured its input; a file does not say which one that was, so "
-                "`restore run` cannot run it"
+                f"{name} needs to know what made its input. Say so in the table [operator] of the recipe, for example "
+                "--set operator.use=core:mask --set operator.mask=mask.png, or operator.use=core:frame-interpolation, "
+                "core:kernel-blur, core:greyscale, core:box"
             )
         self.traits, self.settings, self.name, self.work = traits, settings, name, work
         self.device = pick_device(settings.device)

@@ -9,10 +9,12 @@ import torch
 
 from restore.errors import RequestError
 from restore.inference.lines import FrameLine, Line, SceneLine, TemporalLine
+from restore.inference.measured import MeasuredLine, MeasuredRunner, with_colours
 from restore.inference.restorer import Restorer
 from restore.inference.store import pick_folder
 from restore.inference.temporal import TemporalRunner
 from restore.media.color import Picture
+from restore.media.frame import PixelLayout
 from restore.media.probe import MediaInfo, open_container, picture_stream
 
 
@@ -30,6 +32,12 @@ def count_frames(path: Path) -> int:
     with open_container(path) as container:
         stream = picture_stream(container, path)
         return sum(1 for packet in container.demux(stream) if packet.size)
+
+
+def _line(restorer: Restorer | TemporalRunner, cuts: set[int]) -> Line:
+    if isinstance(restorer, MeasuredRunner):
+        return MeasuredLine(restorer, cuts)
+    return TemporalLine(restorer, cuts) if isinstance(restorer, TemporalRunner) else FrameLine(restorer)
 
 
 class Stages:
@@ -58,7 +66,7 @@ class Stages:
             at_once = any(r.temporal.schedule == "causal" for r in along)
             self._lines.append(SceneLine(cuts, at_once))
         for r in self.restorers:
-            self._lines.append(TemporalLine(r, cuts) if isinstance(r, TemporalRunner) else FrameLine(r))
+            self._lines.append(_line(r, cuts))
 
     @property
     def scale(self) -> int:
@@ -67,6 +75,21 @@ class Stages:
         for restorer in self.restorers:
             scale *= restorer.scale
         return scale
+
+    @property
+    def measured(self) -> MeasuredRunner | None:
+        """The model that is given the operator which made the file: the first one, or none."""
+        first = self.restorers[0]
+        return first if isinstance(first, MeasuredRunner) else None
+
+    @property
+    def rate(self) -> int:
+        """Pictures that come out per picture that goes in."""
+        return 1 if self.measured is None else self.measured.rate
+
+    def layout_of(self, layout: PixelLayout) -> PixelLayout:
+        """How results are laid out at best, of a file laid out so."""
+        return with_colours(layout) if self.measured is not None and self.measured.measurement.colours else layout
 
     @property
     def device(self) -> torch.device:
@@ -101,9 +124,12 @@ class Stages:
         """Check a file against what the models were made for.
 
         Raises:
-            RequestError: HDR or interlaced video that a model would spoil.
+            RequestError: HDR or interlaced video that a model would spoil, or a file that the operator did not make.
         """
         refuse_interlaced(info)
+        if self.measured is not None:
+            frames = 1 if info.kind == "image" else count_frames(info.path)
+            self.measured.measurement.check_video(frames, info.height, info.width)
         for restorer in self.restorers:
             if info.transfer not in restorer.traits.transfers:
                 name = {"pq": "HDR (PQ)", "hlg": "HDR (HLG)"}[info.transfer]

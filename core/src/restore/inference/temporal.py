@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from restore.contracts import VideoMeasurement
 from restore.inference.precision import Mode
 from restore.inference.restorer import Restorer
 from restore.inference.running import Runner, not_finite
@@ -83,7 +84,8 @@ class TemporalRunner(Runner):
         self._chunks = {torch.Size(shape): chunk for *shape, chunk in known["chunks"]}
 
     def hand_on(self) -> dict[str, Tensor]:
-        """Under ``causal``: all that the next frame's answer depends on besides that frame, by name."""
+        """All that the next answers depend on besides the frames from the next one on, by name; of window models under
+        ``causal`` alone."""
         return {}
 
     def take_up(self, state: Mapping[str, Tensor]) -> None:
@@ -141,17 +143,29 @@ class TemporalRunner(Runner):
 
 
 def restorer_of(
-    model: nn.Module, settings: Run, name: str = "model", work: int | None = None
+    model: nn.Module,
+    settings: Run,
+    name: str = "model",
+    work: int | None = None,
+    measurement: VideoMeasurement | None = None,
 ) -> Restorer | TemporalRunner:
     """What runs a model: by its traits, and by ``[run.temporal]`` where it looks along time.
 
+    Args:
+        model, settings, name, work: see :class:`restore.inference.running.Runner`.
+        measurement: what made the file, for a model that needs to know.
+
     Raises:
-        RequestError: it needs its operator, the device is not there, or the schedule does not suit it.
+        RequestError: it needs its operator and there is none, the device is not there, or the schedule does not suit it.
     """
     from restore.inference.exact import ExactRunner
     from restore.inference.stream import StreamRunner
     from restore.inference.windows import WindowRunner
 
+    if measurement is not None and getattr(model.traits, "needs_operator", False):
+        from restore.inference.measured import MeasuredRunner
+
+        return MeasuredRunner(model, settings, measurement, name, work)
     temporal = getattr(model.traits, "temporal", "frame")
     if temporal == "clip":
         return WindowRunner(model, settings, name, work)

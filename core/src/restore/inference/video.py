@@ -17,7 +17,7 @@ from restore.errors import MediaError, RestoreError
 from restore.inference.following import Follower
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions, choose_codec, choose_layout
-from restore.media.frame import VideoFrame
+from restore.media.frame import PixelLayout, VideoFrame
 from restore.media.probe import MediaInfo
 from restore.media.reader import VideoReader
 from restore.media.writer import VideoWriter
@@ -156,6 +156,15 @@ class Work(Protocol):
         """RequestError for a file that the work would spoil."""
         ...
 
+    @property
+    def rate(self) -> int:
+        """Pictures that come out for each one that goes in, at equal distances up to the next."""
+        ...
+
+    def layout_of(self, layout: PixelLayout) -> PixelLayout:
+        """How results of a file laid out so are laid out at best."""
+        ...
+
     def output_size(self, info: MediaInfo) -> tuple[int, int]:
         """Height and width in pixels of what becomes of a file."""
         ...
@@ -180,6 +189,15 @@ class Work(Protocol):
     def tell(self, note: Callable[[str], None]) -> None:
         """``note`` is told what is done while no picture comes out."""
         ...
+
+
+def times(frame: VideoFrame, rate: int) -> list[VideoFrame]:
+    """Without planes, ``rate`` frames at equal distances from this one to where the next one begins."""
+    bare = attrs.evolve(frame, planes=())
+    if rate == 1:
+        return [bare]
+    moments = [None if frame.pts is None else frame.pts * rate + k * frame.duration for k in range(rate)]
+    return [attrs.evolve(bare, pts=pts, time_base=frame.time_base / rate) for pts in moments]
 
 
 class VideoJob:
@@ -213,10 +231,13 @@ class VideoJob:
             stages.accept(info)
             stages.begin(info, output.absolute().parent)
             height, width = stages.output_size(info)
-            codec = choose_codec(output, info.layout, options, width)
-            layout = choose_layout(info.layout, width, height, codec, options.pixel_format)
+            best = stages.layout_of(info.layout)
+            codec = choose_codec(output, best, options, width)
+            layout = choose_layout(best, width, height, codec, options.pixel_format)
             self.batch = batch_size(info.width, info.height, batch, stages.device.type)
-            self.writer = VideoWriter(output, self.reader, width, height, layout, options=options, overwrite=overwrite)
+            self.writer = VideoWriter(
+                output, self.reader, width, height, layout, options=options, overwrite=overwrite, rate=stages.rate
+            )
         except BaseException:
             self.reader.close()
             raise
@@ -235,14 +256,16 @@ class VideoJob:
         ]
         self._encoding_error: BaseException | None = None
         try:
-            with Progress(label, self.reader.info.frames, "frames") as bar:
+            known = self.reader.info.frames
+            total = None if known is None else known * self.stages.rate
+            with Progress(label, total, "frames") as bar:
                 self.stages.tell(lambda text: bar.advance(0, note=text))
                 self._restore(decoded, restored, bar)
             restored.end()
             threads[1].join()
             if self._encoding_error is not None:
                 raise self._encoding_error
-            if self.writer.frames_written != self.reader.frames_read:
+            if self.writer.frames_written != self.reader.frames_read * self.stages.rate:
                 read, written = self.reader.frames_read, self.writer.frames_written
                 raise MediaError(
                     f"{self.reader.path}: {read} frames were read and {written} written; please report this bug"
@@ -281,7 +304,8 @@ class VideoJob:
         waiting: deque[VideoFrame] = deque()
         broken: list[MediaError] = []
         for batch in until_broken(decoded, broken):
-            waiting.extend(attrs.evolve(frame, planes=()) for frame in batch)
+            for frame in batch:
+                waiting.extend(times(frame, self.stages.rate))
             picture = Picture.from_frames(batch, self.stages.device)
             self._send(self.stages.push(picture, batch[0].index), waiting, restored, bar)
         self._send(self.stages.flush(), waiting, restored, bar)

@@ -46,6 +46,7 @@ class VideoWriter:
         layout: of the planes that will come, from :func:`restore.media.encoders.choose_layout`.
         options: codec and quality.
         overwrite: an existing file may be replaced. The input never is.
+        rate: frames that will come per frame of the template.
 
     Attributes:
         warnings: one line for each thing that could not be kept.
@@ -57,6 +58,8 @@ class VideoWriter:
         MediaError: writing fails on the way, e.g. the disk is full.
     """
 
+    rate = 1
+
     def __init__(
         self,
         path: str | Path,
@@ -67,7 +70,9 @@ class VideoWriter:
         *,
         options: OutputOptions = DEFAULTS,
         overwrite: bool = False,
+        rate: int = 1,
     ) -> None:
+        self.rate = rate
         self.path = check_output(path, [template.path], overwrite)
         self.container_name = container_for(self.path)
         self.codec = choose_codec(self.path, template.info.layout, options, width)
@@ -149,10 +154,15 @@ class VideoWriter:
         self._container.start_encoding()
 
     def _encoder_time_base(self) -> Fraction:
-        source, rate = self._template.time_base, self._template.info.frame_rate
+        source, rate = self._template.time_base / self.rate, self._frame_rate
         if self.container_name == "avi":  # AVI knows only frame numbers
             return 1 / rate if rate else Fraction(1, 25)
         return source if source.denominator <= _MAX_TIMESCALE else Fraction(1, 1_000_000)
+
+    @property
+    def _frame_rate(self) -> Fraction | None:
+        rate = self._template.info.frame_rate
+        return None if rate is None else rate * self.rate
 
     def _open_container(self) -> Any:
         options: dict[str, str] = {}
@@ -171,7 +181,7 @@ class VideoWriter:
 
     def _add_picture(self, options: OutputOptions) -> Any:
         info, source = self._template.info, self._template.stream
-        rate = info.frame_rate or Fraction(25)
+        rate = self._frame_rate or Fraction(25) * self.rate
         stream = self._container.add_stream(ENCODERS[self.codec].library, rate=rate)
         context = stream.codec_context
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, self._pix_fmt

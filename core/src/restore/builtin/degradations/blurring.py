@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restore.builtin.degradations.linear import LinearDegradation, Shape, Sigma, device_of
+from restore.contracts import Place, Window
 from restore.errors import RequestError
 from restore.operators import Mixed, Operator, blur, temporal_blur
 from restore.operators.kernels import Boundary, disk, motion_legacy, motion_line
@@ -20,6 +21,23 @@ OwnMotion = TypeVar("OwnMotion", bound="MotionBlur")
 def _check_boundary(boundary: str) -> None:
     if boundary not in ("full", "valid", "circular"):
         raise ValueError(f"boundary must be 'full', 'valid' or 'circular', got {boundary!r}")
+
+
+def check_kernel_fits(kernel: Tensor, height: int, width: int) -> None:
+    """RequestError for a kernel that is larger than the frames."""
+    rows, columns = kernel.shape
+    if rows > height or columns > width:
+        raise RequestError(f"operator: a blur kernel of {columns}x{rows} is larger than the frames of {width}x{height}")
+
+
+def blurred_window(observed: Tensor, kernel: Tensor) -> Window:
+    """A window of a blurred video, whatever the blur did at the edges of its frames: what it shows is the valid part of
+    the convolution of a scene that reaches beyond it on all sides by what the kernel covers."""
+    frames, channels, height, width = observed.shape[1:]
+    rows, columns = kernel.shape
+    operator = blur((frames, channels, height + rows - 1, width + columns - 1), kernel, "valid")
+    # Tap k // 2 is the centre.
+    return Window(operator, observed, (0, rows - 1 - rows // 2, columns - 1 - columns // 2))
 
 
 class KernelBlur(LinearDegradation):
@@ -33,6 +51,14 @@ class KernelBlur(LinearDegradation):
     def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
         """The blur."""
         return blur(shape, self.kernel, self.boundary)
+
+    def check_video(self, frames: int, height: int, width: int) -> None:
+        """RequestError for a kernel that is larger than the frames."""
+        check_kernel_fits(self.kernel, height, width)
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """See :func:`blurred_window`."""
+        return blurred_window(observed, self.kernel)
 
 
 class DiskBlur(KernelBlur):
@@ -130,9 +156,20 @@ class MotionBlur(LinearDegradation):
         unit = torch.rand(count, generator=generator, dtype=torch.float64, device=device_of(generator))
         return [360 * float(u) for u in unit.tolist()]
 
+    def _kernel(self, angle: float) -> Tensor:
+        return motion_legacy(angle) if self.legacy_3x3 else motion_line(self.length, angle)
+
     def _blur(self, shape: Shape, angle: float) -> Operator:
-        kernel = motion_legacy(angle) if self.legacy_3x3 else motion_line(self.length, angle)
-        return blur(shape, kernel, self.boundary)
+        return blur(shape, self._kernel(angle), self.boundary)
+
+    def check_video(self, frames: int, height: int, width: int) -> None:
+        """RequestError without an angle, or for a kernel that is larger than the frames."""
+        super().check_video(frames, height, width)
+        check_kernel_fits(self._kernel(self.angle or 0.0), height, width)
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """See :func:`blurred_window`."""
+        return blurred_window(observed, self._kernel(self.angle or 0.0))
 
     def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator | Mixed:
         """One blur, or one per sample."""
@@ -170,3 +207,10 @@ class TemporalBlur(LinearDegradation):
     def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
         """One small matrix over time."""
         return temporal_blur(shape, self.taps, self.boundary)
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """The valid part of a longer scene."""
+        frames, channels, height, width = observed.shape[1:]
+        reach = self.taps.numel() - 1
+        operator = temporal_blur((frames + reach, channels, height, width), self.taps, "valid")
+        return Window(operator, observed, (reach - self.taps.numel() // 2, 0, 0))

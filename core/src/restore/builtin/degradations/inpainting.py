@@ -1,14 +1,15 @@
-"""Parts of a clip are missing: single values, a block, scattered boxes, or what a file says."""
+"""Parts of a clip are missing: single values, a block, scattered boxes."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from restore.builtin.degradations.linear import LinearDegradation, Shape, Sigma, batched, check_keep, device_of
+from restore.builtin.degradations.masks import Masked
+from restore.functional.seeding import seeded
 from restore.operators import Mask
 
 
@@ -47,7 +48,7 @@ class Inpainting(LinearDegradation):
         return Mask(shape, batched(torch.rand(sizes, generator=generator, device=device_of(generator)) < self.keep))
 
 
-class BlockInpainting(LinearDegradation):
+class BlockInpainting(Masked):
     """A box in the middle is missing, the same in all frames.
 
     Args:
@@ -65,43 +66,60 @@ class BlockInpainting(LinearDegradation):
 
     def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Mask:
         """The mask of the frame."""
-        mask = torch.ones(shape[2:], dtype=torch.bool)
+        return Mask(shape, self.seen(0, 1, *shape[2:])[0, 0])
+
+    def seen(self, first: int, frames: int, height: int, width: int) -> Tensor:
+        """One mask for all frames."""
+        mask = torch.ones(1, 1, height, width, dtype=torch.bool)
         spans = []
-        for side in shape[2:]:
+        for side in (height, width):
             length = int(self.size * side)
-            first = round(side / 2 - length / 2)
-            spans.append(slice(first, first + length))
-        mask[spans[0], spans[1]] = False
-        return Mask(shape, mask)
+            begin = round(side / 2 - length / 2)
+            spans.append(slice(begin, begin + length))
+        mask[..., spans[0], spans[1]] = False
+        return mask
 
 
-class ScatteredInpainting(LinearDegradation):
+class ScatteredInpainting(Masked):
     """Boxes at random places are missing, others in every frame.
 
     Args:
         boxes: per frame.
         size: of a box, as a part of the height and of the width, in (0, 1] (VideoOneNet's problem SI: ten of 0.2).
         sigma: noise on what is seen, see :class:`LinearDegradation`.
+        seed: of the places, which then depend on it and a frame's number alone; absent: drawn for every sample.
 
     Raises:
         ValueError: fewer than one box, a part outside (0, 1], or a negative sigma.
     """
 
-    fixed = False
-
-    def __init__(self, boxes: int = 10, size: float = 0.2, sigma: Sigma = 0.0) -> None:
+    def __init__(self, boxes: int = 10, size: float = 0.2, sigma: Sigma = 0.0, seed: int | None = None) -> None:
         super().__init__(sigma)
         if boxes < 1:
             raise ValueError(f"boxes must be at least 1, got {boxes}")
-        self.boxes, self.size = boxes, _part("size", size)
+        self.boxes, self.size, self.seed = boxes, _part("size", size), seed
+        # With a seed a frame's number counts, which a frame by itself does not have.
+        self.fixed, self.per_frame = seed is not None, seed is None
 
     def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Mask:
         """One mask per sample and frame."""
         frames, _, height, width = shape
+        if self.seed is not None:
+            return Mask(shape, self.seen(0, frames, height, width))
         unit = torch.rand((2, count, frames, self.boxes, 1), generator=generator, device=device_of(generator))
+        return Mask(shape, batched(self._seen(unit, height, width)))
+
+    def seen(self, first: int, frames: int, height: int, width: int) -> Tensor:
+        """The masks of numbered frames."""
+        assert self.seed is not None
+        units = [torch.rand((2, 1, self.boxes, 1), generator=seeded(self.seed, first + k)) for k in range(frames)]
+        return self._seen(torch.stack(units, dim=2), height, width)[0]
+
+    def _seen(self, unit: Tensor, height: int, width: int) -> Tensor:
+        """``(2, B, T, boxes, 1)`` in [0, 1) to masks ``(B, T, 1, H, W)``."""
         hits = [self._hit(u, side) for u, side in zip(unit, (height, width), strict=True)]
         missing = (hits[0][..., :, None] & hits[1][..., None, :]).any(dim=2)
-        return Mask(shape, batched(~missing[:, :, None]))
+        return ~missing[:, :, None]
 
     def _hit(self, unit: Tensor, side: int) -> Tensor:
         """``(B, T, boxes, side)``: which rows (or columns) each box covers."""
@@ -110,36 +128,3 @@ class ScatteredInpainting(LinearDegradation):
         first = (unit * max(0.0, side - length - 1 - 2 * margin) + margin).long().clamp_max(side - length)
         places = torch.arange(side, device=unit.device)
         return (places >= first) & (places < first + length)
-
-
-class FileMask(LinearDegradation):
-    """What an image leaves black is missing, in all frames.
-
-    Args:
-        path: an image as large as the clips; a value is seen where it is at least half of white. Grey, or with as many
-            channels as the clips.
-        sigma: noise on what is seen, see :class:`LinearDegradation`.
-
-    Raises:
-        RequestError: there is no such image.
-        ValueError: a negative sigma; when called, a clip of another size.
-    """
-
-    def __init__(self, path: Path, sigma: Sigma = 0.0) -> None:
-        from restore.media.image import read_image
-
-        super().__init__(sigma)
-        image = read_image(path)
-        self.path = path
-        pixels = torch.from_numpy(image.pixels.astype("float64"))
-        self.mask = (pixels >= 2 ** (image.bit_depth - 1)).permute(2, 0, 1)
-
-    def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Mask:
-        """The file's mask."""
-        channels, height, width = self.mask.shape
-        if (height, width) != shape[2:] or channels not in (1, shape[1]):
-            raise ValueError(
-                f"the mask {self.path} is {width}x{height} with {channels} channels; "
-                f"clips are {shape[3]}x{shape[2]} with {shape[1]}"
-            )
-        return Mask(shape, self.mask)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from restore.builtin.degradations.draw import check_range, draw
-from restore.contracts import Pair, Step
+from restore.contracts import Pair, Place, Step, Window
+from restore.errors import RequestError
 from restore.operators import (
     BoxDownsample,
     CompressiveSensing,
@@ -59,6 +60,11 @@ class LinearDegradation(ABC):
     per_frame = True
     # Nothing random: the operator of a shape is made once, with its factors.
     fixed = True
+    # As a measurement of files, see restore.contracts.VideoMeasurement; `no_video` says why it is none.
+    rate = 1
+    scale = 1
+    colours = False
+    no_video = ""
 
     def __init__(self, sigma: Sigma = 0.0) -> None:
         check_range("sigma", sigma, 0)
@@ -99,6 +105,27 @@ class LinearDegradation(ABC):
         else:
             operator = self.operator(shape, target.shape[0], step.generator)
         return Pair(self._noisy(operator(target), operator, step.generator), target, operator)
+
+    def check_video(self, frames: int, height: int, width: int) -> None:
+        """RequestError where this cannot have made a video of so many frames of ``height`` by ``width``."""
+        name = type(self).__name__
+        if self.no_video:
+            raise RequestError(f"operator: {name} {self.no_video}, so no file is what it measured")
+        if not self.fixed:
+            raise RequestError(
+                f"operator: {name} draws its operator at random, and a file does not say what was drawn; give all of "
+                "its parameters (angle, seed), or name what is missing with core:mask"
+            )
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """Of an operator that keeps the shape: a window's own. See :class:`restore.contracts.VideoMeasurement`."""
+        frames, channels, height, width = observed.shape[1:]
+        operator = self.operator((frames, channels, height, width), 1, None)
+        return Window(operator, observed)
+
+    def kept(self, place: Place, frames: int) -> Tensor | None:
+        """Nothing, by default."""
+        return None
 
     def _noisy(self, observed: Tensor, operator: Operator | Mixed, generator: torch.Generator | None) -> Tensor:
         if self.sigma == 0:
@@ -142,6 +169,16 @@ class BoxDownscale(LinearDegradation):
     def operator(self, shape: Shape, count: int, generator: torch.Generator | None) -> Operator:
         """The boxes."""
         return BoxDownsample(shape, self.scale)
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """Every pixel is a box."""
+        return Window(self.operator(enlarged(observed, self.scale), 1, None), observed)
+
+
+def enlarged(observed: Tensor, scale: int) -> Shape:
+    """(T, C, H, W) of the clean clip of which ``(1, T, C, h, w)`` has a ``scale``-th of the height and width."""
+    frames, channels, height, width = observed.shape[1:]
+    return frames, channels, scale * height, scale * width
 
 
 def whole(clean: Tensor, scale: int) -> Tensor:
@@ -187,6 +224,10 @@ class GaussianDownscale(LinearDegradation):
         """Blur and stride, as a matrix per axis."""
         return gaussian_downsample(shape, self.scale, self.blur, self.size, self.border)
 
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """Every pixel is a blurred one. What lies beyond a tile is taken for what lies beyond a frame."""
+        return Window(self.operator(enlarged(observed, self.scale), 1, None), observed)
+
 
 class FrameInterpolation(LinearDegradation):
     """Only every ``rate``-th frame is seen: ``T // rate`` frames.
@@ -213,6 +254,17 @@ class FrameInterpolation(LinearDegradation):
         """The selection."""
         return frame_interpolation(shape, self.rate, self.to_the_end)
 
+    def check_video(self, frames: int, height: int, width: int) -> None:
+        """RequestError for a single frame."""
+        if frames < 2:
+            raise RequestError("operator: frames are made between frames; this is a single one")
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """The frames of the file, and those between them; none behind the last."""
+        frames, channels, height, width = observed.shape[1:]
+        shape = (frames - 1) * self.rate + 1, channels, height, width
+        return Window(frame_interpolation(shape, self.rate, to_the_end=True), observed)
+
 
 class FramePrediction(LinearDegradation):
     """Only the first ``T - floor(T * missing)`` frames are seen.
@@ -236,6 +288,8 @@ class FramePrediction(LinearDegradation):
         """The selection."""
         return frame_prediction(shape, self.missing)
 
+    no_video = "leaves out frames at the end"
+
 
 class Greyscale(LinearDegradation):
     """Only a weighted sum of the channels is seen: what colourisation undoes.
@@ -253,11 +307,20 @@ class Greyscale(LinearDegradation):
         """The sum over channels."""
         return Grey(shape, self.weights)
 
+    colours = True
+
+    def window(self, observed: Tensor, place: Place) -> Window:
+        """The sum over the channels of what the file shows, which are equal if it is grey."""
+        frames, channels, height, width = observed.shape[1:]
+        operator = Grey((frames, channels, height, width), self.weights)
+        return Window(operator, operator(observed))
+
 
 class Drawn(LinearDegradation):
     """A degradation whose operator has a seed: one for all clips, or one drawn for every sample."""
 
     per_frame = False
+    no_video = "measures sums over many pixels or frames"
 
     def __init__(self, seed: int, every: Literal["run", "sample"], sigma: Sigma) -> None:
         super().__init__(sigma)
