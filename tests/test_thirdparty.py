@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from installed import Site
 from restore.testing import write_frames
 
 PACKAGES = Path(__file__).resolve().parent / "thirdparty"
@@ -44,18 +43,15 @@ upsampling = "bilinear"
 """
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
+@pytest.fixture(autouse=True)
+def both(installed):
     pytest.importorskip("unet")
-    made = Site(tmp_path_factory.mktemp("site"))
-    return made.add(PACKAGES / "restorekit-unet2d").add(PACKAGES / "restorekit-fields")
+    installed(PACKAGES / "restorekit-unet2d", PACKAGES / "restorekit-fields")
 
 
-def test_both_keep_their_contracts(site, tmp_path):
+def test_both_keep_their_contracts(restore, tmp_path):
     (tmp_path / "examples.toml").write_text(EXAMPLES)
-    done = site.restore(
-        "check", "unet2d", "fields", "--quick", "--json", "--examples", "examples.toml", cwd=tmp_path
-    )
+    done = restore("check", "unet2d", "fields", "--quick", "--json", "--examples", "examples.toml")
     assert done.code == 0, done.out + done.err
     passed = {(c["component"], c["check"]) for c in json.loads(done.out)["checks"] if c["status"] == "passed"}
     for wanted in (
@@ -71,19 +67,17 @@ def test_both_keep_their_contracts(site, tmp_path):
         assert wanted in passed
 
 
-def test_the_network_of_one_trains_with_the_operator_and_the_loss_of_the_other(site, tmp_path):
+def test_the_network_of_one_trains_with_the_operator_and_the_loss_of_the_other(restore, tmp_path):
     write_frames(tmp_path / "clips", frames=4)
     (tmp_path / "comb.toml").write_text(RECIPE)
-    done = site.restore("train", "comb.toml", "-o", "run", "--json", cwd=tmp_path)
+    done = restore("train", "comb.toml", "-o", "run", "--json")
     assert done.code == 0, done.err
     trained = json.loads(done.out)
     assert trained["iterations"] == 4
     assert 0 < trained["loss"] < 1
     weights = f'model.weights="{trained["weights"]}"'
     picture = tmp_path / "clips" / "a" / "0.png"
-    done = site.restore(
-        "run", "--recipe", "comb.toml", "--set", weights, picture, "-o", "out.png", "--json", cwd=tmp_path
-    )
+    done = restore("run", "--recipe", "comb.toml", "--set", weights, picture, "-o", "out.png", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["results"][0]["width"] == 48
     assert (tmp_path / "out.png").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
@@ -170,10 +171,12 @@ def _collect(manager: pluggy.PluginManager, module: ModuleType, plugin: str) -> 
 def _load_one(manager: pluggy.PluginManager, entry: EntryPoint) -> tuple[PluginInfo, list[Registered]]:
     module = None
     try:
-        module = entry.load()
-        manager.register(module, name=entry.name)
-        _check_hooks(manager, module)
-        components = _collect(manager, module, entry.name)
+        # What a plugin prints while it is imported must not end up in what --json prints.
+        with contextlib.redirect_stdout(sys.stderr):
+            module = entry.load()
+            manager.register(module, name=entry.name)
+            _check_hooks(manager, module)
+            components = _collect(manager, module, entry.name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import random
 
+import attrs
 import pytest
 import torch
-from restore.contracts import Halo
+from restore.contracts import Halo, Prediction
 from restore.document import parse
 from restore.testing import ConformanceError, NotApplicableError, Sample, checks
 from torch import nn
@@ -205,3 +206,27 @@ def test_every_check_has_a_component_that_breaks_it(kind):
     """Or it might be one that cannot fail."""
     mine = {c.full_name for c in checks(kind) if c.kind == kind}
     assert mine <= {b[0] for b in BROKEN}
+
+
+class Speaking(Net):
+    """Says more than its answer, in training."""
+
+    def forward(self, clip):
+        out = super().forward(clip)
+        return Prediction(out, features={"hidden": 2 * out}) if self.training else out
+
+
+def hidden(prediction, pair, step):
+    return (prediction.features["hidden"] / 2 - pair.target).square().mean()
+
+
+def test_losses_that_read_features_are_given_a_models_predictions():
+    with_model = attrs.evolve(SAMPLE, model=Speaking)
+    for check in checks("loss"):
+        for dtype in check.dtypes:
+            check(hidden, attrs.evolve(with_model, dtype=dtype))
+            with pytest.raises(ConformanceError, match="KeyError: 'hidden'"):
+                check(hidden, attrs.evolve(SAMPLE, dtype=dtype))
+    (gradient,) = [c for c in checks("loss") if c.name == "gradient"]
+    with pytest.raises(ConformanceError, match="no gradient"):
+        gradient(lambda p, pair, step: hidden(p, pair, step).detach(), with_model)

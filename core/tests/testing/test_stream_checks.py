@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
+from restore.contracts import Halo
 from restore.testing import ConformanceError, NotApplicableError, Sample, checks
 from temporal_models import BASIC, FORWARD, TWO_BLOCKS, Recurrent, Window
 
@@ -56,9 +58,15 @@ def look(name, model):
 
 @pytest.mark.parametrize("passes", [BASIC, TWO_BLOCKS, FORWARD])
 def test_good_streams_pass_every_check(passes):
-    for check in checks("model"):
+    def make():
         model = Recurrent(passes)
-        sample = Sample(SAMPLE.shape, check.dtypes[0], make=lambda: Recurrent(passes))
+        # One pixel for every sweep's convolution, and one for the last.
+        model.traits = attrs.evolve(model.traits, halo=Halo(pixels=len(passes) + 1))
+        return model
+
+    for check in checks("model"):
+        model = make()
+        sample = Sample(SAMPLE.shape, check.dtypes[0], make=make)
         try:
             check(model, sample)
         except NotApplicableError as reason:
@@ -80,6 +88,23 @@ def test_broken_sweeps_are_caught(broken, seen, mend):
         look("model.sweeps", Broken(broken))
     assert seen in str(caught.value)
     assert mend in str(caught.value)
+
+
+def test_chunks_through_the_engine():
+    """A reach that is not declared, and what a model keeps to itself from one call to the next."""
+    for good in (Window(), Recurrent(TWO_BLOCKS), Recurrent(FORWARD)):
+        look("engine.chunks", good)
+    for broken, seen, mend in (
+        (Window(declared=1), "windows: 9 frames, 3 at a time, differ", "raise Traits.halo.frames"),
+        (Broken("hidden", FORWARD), "differ from the whole clip", "sweep's state"),
+        (Broken("border"), "exact: 7 frames", "sweep's state"),
+    ):
+        with pytest.raises(ConformanceError) as caught:
+            look("engine.chunks", broken)
+        assert seen in str(caught.value)
+        assert mend in str(caught.value)
+    with pytest.raises(NotApplicableError, match="seams are blended"):
+        look("engine.chunks", Window(whole=True))
 
 
 def test_forward_sweeps_that_look_into_the_future_are_caught():

@@ -108,5 +108,7 @@ def _sentence(written: Exported, name: str) -> str:
     sizes = {"all": "any batch, height and width", "batch": "any batch", "none": "this shape alone"}[written.dynamic]
     shape = "x".join(map(str, written.shape))
     text = f"{name} -> {written.path}: {written.format}, {shape}, {sizes}"
-    by = f"differs from the model by at most {written.difference:.2g}" if written.difference is not None else "unchecked"
+    by = (
+        f"differs from the model by at most {written.difference:.2g}" if written.difference is not None else "unchecked"
+    )
     return f"{text}\n{written.path}: {by} ({written.checked})" + (f"\n{written.note}" if written.note else "")

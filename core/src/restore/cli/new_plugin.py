@@ -20,9 +20,7 @@ LICENSES = ("MIT", "Apache-2.0", "BSD-3-Clause")
 @click.option("--license", "license_", type=click.Choice(LICENSES), default="MIT", show_default=True)
 @click.option("--author", default="", help="For the licence and the metadata [default: The NAME authors].")
 @as_json
-def command(
-    name: str, kinds: tuple[str, ...], output: Path | None, license_: str, author: str, json_: bool
-) -> None:
+def command(name: str, kinds: tuple[str, ...], output: Path | None, license_: str, author: str, json_: bool) -> None:
     """Write a complete repository for the plugin NAME, ready to publish.
 
     It has an example of every --kind that trains and runs, recipes, tests that call the conformance kit, a licence, and

@@ -44,7 +44,8 @@ class Example:
             an empty folder, writes files there and returns the table.
         shapes: ``(B, T, C, H, W)`` of the clips, for all its checks; None takes those of the kit.
         skip: checks that are left out, ``{"model.halo": "why"}``; they are reported as skipped, with the reason.
-        model: for a pruner, a function that makes the model it is tried on.
+        model: a function that makes a model: for a pruner, the one it is tried on; for a loss that reads features, the
+            one whose predictions it is given.
     """
 
     parameters: Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] = attrs.field(factory=dict)
@@ -328,11 +329,13 @@ def _cases_of(
             hint = nearest(name, [c.full_name for c in every])
             raise RequestError(f"the example of {source.registered.name} skips {name!r}, which is no check{hint}")
     chosen = [c for c in every if _chosen(c.full_name, patterns)]
-    # One skip says it as well as twenty.
-    for check in chosen[:1] if source.lacks else chosen:
+    if source.lacks:
+        # One skip says it as well as twenty.
+        chosen, shapes, devices = chosen[:1], (), devices[:1]
+    for check in chosen:
         sizes = source.example.shapes or shapes or SHAPES.get(check.kind, _OTHERS)
-        for shape in sizes if check.shapes else sizes[:1]:
-            for dtype in check.dtypes:
+        for shape in sizes if check.shapes and not source.lacks else sizes[:1]:
+            for dtype in check.dtypes[:1] if source.lacks else check.dtypes:
                 for device in devices if check.devices else devices[:1]:
                     sample = Sample(tuple(shape), dtype, device, registry=source.registry)
                     yield Case(source, check, sample, _id(source, check, sample))

@@ -27,7 +27,8 @@ class Sample:
         device: name of a torch device.
         make: builds the component once more, with fresh random parameters; None where nobody can.
         registry: installed components, for what is looked up by name.
-        model: makes the model that a pruner is tried on; None takes a small one.
+        model: makes the model that a pruner is tried on, or whose predictions a loss is given; None takes a small one,
+            and predictions without features.
     """
 
     shape: Sizes = (3, 3, 3, 24, 32)

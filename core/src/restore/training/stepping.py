@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from restore.contracts import Pair, Step
+from restore.contracts import Pair, Prediction, Step
 from restore.errors import RestoreError
 from restore.functional.seeding import seeded
 from restore.modelling import answer
 from restore.training.data import Sample, Samples
 from restore.training.optimizers import set_rates
-from restore.training.pairs import full_precision, to_channels
+from restore.training.pairs import check_pair, check_prediction, explained, full_precision, to_channels
 from restore.training.session import Session
 from restore.training.state import seed_all
 from restore.training.watching import LossReader, Reading
@@ -32,6 +33,7 @@ class Stepper:
         self.session, self.last_good = session, last_good
         self.shown = ""
         self._reader = LossReader(session.fabric.device)
+        self._known: set[tuple[str, torch.Size, torch.Size]] = set()
 
     def step(self, batch: Sequence[Sample]) -> dict[str, float]:
         """One step on this device's share of a batch, in parts.
@@ -80,23 +82,40 @@ class Stepper:
         """The weighted sum of the active losses; and it and each of them, without gradients."""
         session = self.session
         pair = self._pair(session.fabric.to_device(clips), step)
-        prediction = full_precision(answer(session.model, pair.observed, pair.operator))
+        # The first pair of its shape in each phase is looked at closely.
+        kind = session.phase.plan.name, pair.observed.shape, pair.target.shape
+        new = kind not in self._known
+        prediction = self._predicted(pair, new)
         terms = []
         for term in session.phase.losses:
             weight = term.weight(step)
-            # A loss of no weight is not computed: 0 times infinity is not 0.
-            terms.append(weight * term.loss(prediction, pair, step) if weight else pair.target.new_zeros(()))
+            with explained(f"the loss {term.name} cannot be computed") if new else contextlib.nullcontext():
+                # A loss of no weight is not computed: 0 times infinity is not 0.
+                terms.append(weight * term.loss(prediction, pair, step) if weight else pair.target.new_zeros(()))
+        self._known.add(kind)
         if session.phase.plan.pruning == "regularise":
             assert session.parts.pruner is not None
             terms.append(session.parts.pruner.penalty(step))
         total = terms[0] if len(terms) == 1 else torch.stack(terms).sum()
         return total, torch.stack([total.detach(), *(t.detach() for t in terms)])
 
+    def _predicted(self, pair: Pair, new: bool) -> Prediction:
+        """The model's answer."""
+        session = self.session
+        if not new:
+            return full_precision(answer(session.model, pair.observed, pair.operator))
+        check_pair(pair, session.parts.traits)
+        with explained(f"{session.parts.component} cannot take the observed {tuple(pair.observed.shape)}"):
+            prediction = full_precision(answer(session.model, pair.observed, pair.operator))
+        check_prediction(prediction, pair)
+        return prediction
+
     def _pair(self, clips: Sample, step: Step) -> Pair:
         degradation, traits = self.session.phase.degradation, self.session.parts.traits
         if isinstance(clips, Tensor):
             assert degradation is not None
-            return degradation(to_channels(clips, traits), step)
+            with explained("the degradation cannot take the clips") if not self._known else contextlib.nullcontext():
+                return degradation(to_channels(clips, traits), step)
         observed, target = clips
         return Pair(to_channels(observed, traits), to_channels(target, traits))
 

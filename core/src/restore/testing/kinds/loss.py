@@ -4,21 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
 from restore.contracts import Pair, Prediction
 from restore.testing.conformance import check, fail
+from restore.testing.feeding import clip_for, declared
 from restore.testing.sample import Sample, finite, largest
 
 
 def inputs(sample: Sample, sigma: float) -> tuple[Prediction, Pair]:
-    """A prediction that is the target with noise, its two earlier versions noisier, and the pair. All float."""
+    """A prediction that is the target with noise, its two earlier versions noisier, and the pair. All float. Where the
+    example brings a model, all that the model says of a clip, and a target that lies beside it."""
+    if sample.model is not None:
+        return _predicted(sample, sigma)
     target = sample.clip()
     noises = [sample.noise(target, seed) for seed in (1, 2, 3)]
     clips = [(target + (1 + k) * sigma * noise).detach().requires_grad_() for k, noise in enumerate(noises)]
     observed = target + 0.1 * sample.noise(target, seed=4)
     return Prediction(clips[0], tuple(reversed(clips[1:]))), Pair(observed, target)
+
+
+def _predicted(sample: Sample, sigma: float) -> tuple[Prediction, Pair]:
+    assert sample.model is not None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = sample.model().to(device=sample.device, dtype=sample.torch_dtype)
+    clip = clip_for(declared(model), sample)
+    # Hidden states are often given in training alone.
+    answer = model.train()(clip)
+    said = answer if isinstance(answer, Prediction) else Prediction(answer)
+
+    def leaf(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone().requires_grad_()
+
+    target = said.restored.detach() - sigma * sample.noise(said.restored.detach())
+    features = {name: leaf(tensor) for name, tensor in said.features.items()}
+    return Prediction(leaf(said.restored), tuple(map(leaf, said.intermediates)), features), Pair(clip, target)
 
 
 def value(loss: Any, prediction: Prediction, pair: Pair, sample: Sample) -> Tensor:
@@ -39,7 +62,7 @@ def _derived(loss: Any, sigma: float, sample: Sample, where: str) -> Tensor:
         fail(f"{where} it is {float(made.detach())}", "add an epsilon where it divides or takes a logarithm")
     if not made.requires_grad:
         fail(f"{where} it has no gradient", "no detach(), no_grad(), .item() or rounding between prediction and loss")
-    clips = [prediction.restored, *prediction.intermediates]
+    clips = [prediction.restored, *prediction.intermediates, *prediction.features.values()]
     found = [g for g in torch.autograd.grad(made, clips, allow_unused=True) if g is not None]
     if not all(finite(g) for g in found):
         fail(
@@ -94,10 +117,12 @@ def pure(loss: Any, sample: Sample) -> None:
 @check("loss", "under autocast and with predictions in a short float it stays finite", dtypes=("bfloat16",))
 def precision(loss: Any, sample: Sample) -> None:
     """As training in mixed precision hands it over: a short prediction, a float32 target."""
-    prediction, pair = inputs(Sample(sample.shape, "float32", sample.device), 0.1)
+    prediction, pair = inputs(attrs.evolve(sample, dtype="float32"), 0.1)
     wide = float(value(loss, prediction, pair, sample).detach())
     short = Prediction(
-        prediction.restored.to(sample.torch_dtype), tuple(i.to(sample.torch_dtype) for i in prediction.intermediates)
+        prediction.restored.to(sample.torch_dtype),
+        tuple(i.to(sample.torch_dtype) for i in prediction.intermediates),
+        {name: tensor.to(sample.torch_dtype) for name, tensor in prediction.features.items()},
     )
     with torch.autocast(torch.device(sample.device).type, dtype=sample.torch_dtype):
         made = float(value(loss, short, pair, sample).detach())

@@ -94,9 +94,7 @@ def components(document: Any, sample: Sample) -> None:
         )
 
 
-@check(
-    "recipe", "weights that it names are registered, and lie whole in the package or elsewhere by their hash"
-)
+@check("recipe", "weights that it names are registered, and lie whole in the package or elsewhere by their hash")
 def weights_there(document: Any, sample: Sample) -> None:
     """`weights` of the model and of every stage. Nothing is fetched."""
     recipe = _parsed(document)
