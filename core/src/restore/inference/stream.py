@@ -133,11 +133,16 @@ class StreamRunner(SweepRunner):
         return self._beyond[0]
 
     @property
+    def only_forward(self) -> bool:
+        """Whether nothing comes backward, so that a part of a scene needs no more than what is carried to it."""
+        return all(sweep.direction != "backward" for sweep in self.sweeps)
+
+    @property
     def schedule(self) -> str:
         """``causal``, or ``look_ahead`` with its numbers, or why it is exact."""
         if self.causal:
             return "causal"
-        if all(sweep.direction != "backward" for sweep in self.sweeps):
+        if self.only_forward:
             return f"exact with {self.ahead} frames ahead"
         chunks = f", chunks of {self._chunk}" if self._chunk else ""
         return f"look_ahead {self.temporal.look_ahead}{chunks}"
@@ -173,7 +178,7 @@ class StreamRunner(SweepRunner):
         self._carries = None
 
     def hand_on(self) -> dict[str, Tensor]:
-        """The state of every tile, and the tiles."""
+        """The state of every tile behind the last frame answered, and the tiles."""
         if self._carries is None:
             return {}
         planned, carries = self._carries

@@ -32,9 +32,7 @@ class Ledger:
         entries = self._journal.entries if self._journal is not None else []
         self._entries = {e["output"]: e for e in entries if "result" in e and _unchanged(e)}
         # Begun, and perhaps named just before the power went: whatever is there is ours.
-        self._begun = {e["output"] for e in entries if "result" not in e} - {
-            e["output"] for e in entries if "result" in e
-        }
+        self._begun = {e["output"] for e in entries} - {e["output"] for e in entries if "result" in e}
 
     @property
     def outputs(self) -> list[Path]:

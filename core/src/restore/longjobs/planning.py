@@ -9,6 +9,7 @@ from typing import Sequence
 
 import attrs
 
+from restore.errors import RequestError
 from restore.inference.exact import ExactRunner
 from restore.inference.restorer import Restorer
 from restore.inference.stream import StreamRunner
@@ -28,7 +29,7 @@ class Context:
         past, ahead: seen before and behind the part, within its scene, and not answered.
         grid: parts begin at whole multiples of this behind the beginning of their scene, so that chunks lie as they
             would lie in one run.
-        carried: the state goes from part to part (``causal``); nothing is seen twice, and parts of a scene go in order.
+        carried: the state goes from part to part; no frame is answered twice, and parts of a scene go in order.
         whole_scenes: a scene is never cut (``exact``).
         along_time: whether any model looks along time.
     """
@@ -41,12 +42,20 @@ class Context:
     along_time: bool = False
 
 
-def context_of(restorers: Sequence[Restorer | TemporalRunner]) -> Context:
+def context_of(restorers: Sequence[Restorer | TemporalRunner], state: str = "auto") -> Context:
     """What a row of models needs; those along time must have settled their chunks.
 
     A window model whose windows are not blended needs its halo, and is exact. Blended windows need the whole window
-    before and behind, and are exact as well. Under ``look_ahead`` the state that goes forward begins ``look_ahead``
-    frames before a part with nothing, as the one that comes backward begins so many frames behind it.
+    before and behind, and are exact as well. ``causal`` and models in which nothing comes backward carry their state,
+    and are exact. Under ``look_ahead`` the state that goes forward begins ``look_ahead`` frames before a part with
+    nothing, as the one that comes backward begins so many frames behind it; with ``state = "carry"`` it is carried.
+
+    Args:
+        restorers: the models.
+        state: ``[run.segments]`` says it.
+
+    Raises:
+        RequestError: a state is to be carried that cannot be.
     """
     along = [r for r in restorers if isinstance(r, TemporalRunner)]
     if not along:
@@ -55,6 +64,11 @@ def context_of(restorers: Sequence[Restorer | TemporalRunner]) -> Context:
         return Context(carried=True, along_time=True)
     if any(isinstance(r, ExactRunner) for r in along):
         return Context(whole_scenes=True, along_time=True)
+    one = along[0] if len(along) == 1 and isinstance(along[0], StreamRunner) else None
+    if state == "carry" and one is None:
+        raise RequestError('run.segments.state = "carry" needs one model that carries state along time, and no more')
+    if one is not None and (state == "carry" or (state == "auto" and one.only_forward)):
+        return Context(0, one.ahead, _chunk(one), carried=True, along_time=True)
     parts = [_needs(r) for r in along]
     grid = math.lcm(*(g for _, _, g in parts))
     past = sum(p for p, _, _ in parts)
@@ -139,7 +153,7 @@ def bounds_of(
 
 def _next(here: int, length: int, context: Context, liked: Sequence[int], cuts: Sequence[int]) -> int | None:
     target = here + length
-    near = [k for k in liked if here + length / 2 <= k <= here + 1.5 * length]
+    near = [k for k in liked if here + length / 2 <= k <= here + 1.5 * length and _aligned(k, context, cuts)]
     if near:
         return min(near, key=lambda k: abs(k - target))
     if context.whole_scenes:
@@ -147,6 +161,10 @@ def _next(here: int, length: int, context: Context, liked: Sequence[int], cuts: 
     scene = _scene_start(target, cuts)
     aligned = scene + round((target - scene) / context.grid) * context.grid
     return aligned if aligned > here else scene + -(-(here + 1 - scene) // context.grid) * context.grid
+
+
+def _aligned(frame: int, context: Context, cuts: Sequence[int]) -> bool:
+    return (frame - _scene_start(frame, cuts)) % context.grid == 0
 
 
 def _scene_start(frame: int, cuts: Sequence[int]) -> int:

@@ -139,7 +139,7 @@ class Look:
         if along and along[0].temporal.scene_cuts == "auto":
             at_once = any(r.temporal.schedule == "causal" for r in along)
             cuts = _cuts(self.source, 0 if at_once else FLASH)
-        context = attrs.asdict(context_of(parts.restorers))
+        context = attrs.asdict(context_of(parts.restorers, bench.setting.recipe.run.segments.state))
         return {"settled": [r.settled() for r in parts.restorers], "context": context, "cuts": cuts}
 
 
@@ -375,8 +375,15 @@ class _Encoding:
                     self.advance(1)
 
     def _hand_on(self) -> None:
-        if self.task.state_out is not None:
-            hand_on(self.stages, self.task.state_out)
+        if self.task.state_out is None:
+            return
+        for runner in self.stages.restorers:
+            # A state is that behind the last frame answered, so this must be the part's last one.
+            if isinstance(runner, TemporalRunner) and runner.answered != self.task.segment.stop:
+                raise MediaError(
+                    f"{self.task.source}: the state is not of the part's last frame; please report this bug"
+                )
+        hand_on(self.stages, self.task.state_out)
 
 
 def hand_on(stages: Stages, path: Path) -> None:
