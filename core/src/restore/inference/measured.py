@@ -27,9 +27,9 @@ _LUMA = (0.299, 0.587, 0.114)
 class MeasuredRunner(WindowRunner):
     """A model that is called with a measurement and its operator, on videos of any size and length.
 
-    Windows along time and tiles in space overlap by the model's halo and are blended: data steps look at a whole window,
-    and so may the model. Every window gets the operator that belongs to its place. Where the file's own pixels are kept
-    (a mask), the model works only around what is missing.
+    Windows along time and tiles in space overlap by the model's halo and are blended: data steps look at a whole
+    window, and so may the model. Every window gets the operator that belongs to its place. Where the file's own pixels
+    are kept (a mask), the model works only around what is missing.
 
     Answers hold, for each frame of the file, the ``rate`` frames from it up to the next one, side by side as channels:
     ``(n, rate C, scale H, scale W)``. Behind the last frame of a scene there is nothing to come, and it is repeated.
@@ -49,7 +49,7 @@ class MeasuredRunner(WindowRunner):
         self, model: nn.Module, settings: Run, measurement: VideoMeasurement, name: str, work: int | None = None
     ) -> None:
         super().__init__(model, settings, name, work)
-        own = self.traits
+        own: Any = self.traits
         if own.multiple_of != 1 or own.minimum != 1 or own.scale != 1:
             raise RequestError(
                 f"{name} does not take every size, or enlarges by itself; it cannot be given an operator"
@@ -145,7 +145,8 @@ class MeasuredRunner(WindowRunner):
         """``(n, C, h, w)`` of the file to ``(n, rate C, scale h, scale w)``."""
         window = self.measurement.window(piece.unsqueeze(0), place)
         with mode.arithmetic(self.device), torch.inference_mode():
-            answer: Any = self.call(window.measured, window.operator)
+            call: Any = self.call
+            answer = call(window.measured, window.operator)
         clip: Tensor = answer.restored if isinstance(answer, Prediction) else answer
         count, height, width = len(piece), piece.shape[-2] * self.scale, piece.shape[-1] * self.scale
         t, r, c = window.first
@@ -156,7 +157,7 @@ class MeasuredRunner(WindowRunner):
         if self.rate == 1:
             return clip
         clip = torch.cat([clip, *[piece[-1:].to(clip)] * (self.rate - 1)])
-        return clip.unflatten(0, (count, self.rate)).flatten(1, 2)
+        return clip.reshape(count, -1, height, width)
 
 
 class MeasuredLine(TemporalLine):
@@ -170,7 +171,7 @@ class MeasuredLine(TemporalLine):
         return self.runner.rate
 
     def _answered(self, answer: Tensor) -> Iterator[Picture]:
-        for one in answer.split(1):
+        for one in torch.split(answer, 1):
             number = self._out
             yield self._made(self._next(), one, number)
 

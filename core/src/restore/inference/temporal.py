@@ -156,7 +156,8 @@ def restorer_of(
         measurement: what made the file, for a model that needs to know.
 
     Raises:
-        RequestError: it needs its operator and there is none, the device is not there, or the schedule does not suit it.
+        RequestError: it needs its operator and there is none, the device is not there, or the schedule does not suit
+            it.
     """
     from restore.inference.exact import ExactRunner
     from restore.inference.stream import StreamRunner

@@ -325,6 +325,9 @@ def was_joined(output: Path) -> bool:
 def can_be_parted(source: MediaInfo, output: Path, setting: Setting) -> bool:
     """Whether a file is a video long enough to be cut into parts, and of a kind whose parts can be joined."""
     length = setting.recipe.run.segments.frames
+    if setting.recipe.operator is not None:
+        # What an operator hides depends on a frame's number in the whole video, and it may change the number of frames.
+        return False
     if source.kind != "video" or length == 0 or (source.frames or 0) < 1.5 * (250 if length == "auto" else length):
         return False
     try:

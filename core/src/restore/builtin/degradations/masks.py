@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from pathlib import Path
-from typing import Iterator, Literal
+from typing import Any, Iterator, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from restore.operators import Mask
 
 # Masks of a video that are kept, as bits: the windows of a clip overlap.
 _KEPT_FRAMES = 512
+Bits = np.ndarray[Any, np.dtype[Any]]
 _HALF = (16 + 219 / 2) / 255
 
 
@@ -133,14 +134,14 @@ class _MaskVideo:
         with open_container(path) as container:
             stream = picture_stream(container, path)
             self.count = sum(1 for packet in container.demux(stream) if packet.size)
-        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()  # type: ignore[type-arg]
-        self._frames: Iterator[np.ndarray] | None = None  # type: ignore[type-arg]
+        self._kept: OrderedDict[int, Bits] = OrderedDict()
+        self._frames: Iterator[Bits] | None = None
         self._next = 0
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_frames": None, "_next": 0, "_kept": OrderedDict()}
 
-    def white(self, number: int) -> np.ndarray:  # type: ignore[type-arg]
+    def white(self, number: int) -> Bits:
         """``(H, W)`` bool of a frame; RequestError behind the last one."""
         if number not in self._kept:
             if self._frames is None or number < self._next:
@@ -158,7 +159,7 @@ class _MaskVideo:
         rows, columns = self._size
         return np.unpackbits(packed, axis=1, count=columns)[:rows].astype(bool)
 
-    def _read(self) -> Iterator[np.ndarray]:  # type: ignore[type-arg]
+    def _read(self) -> Iterator[Bits]:
         from restore.media.color import Picture
         from restore.media.reader import VideoReader
 
