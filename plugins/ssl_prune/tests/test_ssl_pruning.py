@@ -20,8 +20,7 @@ from restore.pruning import (
     prune_graph_of,
     select,
 )
-from restore.recipe import Use, check
-from restore.training.trainer import build_parts
+from restore.recipe import Use
 from restore.weights import load_into, read, save
 from restore_ssl_prune.basicvsr import BasicVSR, tiny, uni
 from restore_ssl_prune.pruning import ASSL, SSL, l1_norm
@@ -202,18 +201,3 @@ def test_a_network_whose_norm_mixes_channels_is_refused_with_the_reason():
     model = host("videoonet:videoonet", filters=4, iterations=1)
     with pytest.raises(RequestError, match="global norm mixes all channels"):
         SSL().attach(model)
-
-
-@pytest.mark.parametrize("name", ["srsenet-x2", "srsenet-x2-small"])
-def test_recipes_are_whole_and_their_ramp_ends_in_time(name, tmp_path):
-    from PIL import Image
-
-    host("srsenet:srsenet", blocks=1, features=4)
-    for i in range(2):
-        Image.new("RGB", (96, 96), (90 * i, 40, 10)).save(tmp_path / f"{i}.png")
-    folder = [f"data.{side}={{ use = 'images', root = '{tmp_path}' }}" for side in ("train", "validation")]
-    document = recipe_document(registry(), recipe=f"ssl_prune:{name}", overrides=[*folder, "data.train.patch=32"])
-    parts = build_parts(check(document), document, builder(registry()))
-    plans = [phase.plan for phase in parts.phases]
-    assert [plan.pruning for plan in plans] == ["regularise", "regularise", "compact"]
-    assert plans[0].iterations == parts.pruner.needed_iterations

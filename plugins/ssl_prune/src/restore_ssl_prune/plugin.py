@@ -58,10 +58,13 @@ _RECIPES = {
     "basicvsr-gated": "BasicVSR x4 trained with its gates, at the paper's settings",
     "basicvsr-ssl": "BasicVSR x4 pruned by half with temporal finetuning, at the paper's settings",
     "basicvsr-small-ssl": "the same for two CPU cores, from the small network",
+    "basicvsr-small-eco": "the same, finetuned with ECO by the same frozen network",
     "srsenet-x2": "SrSENet x2 pruned by half, at SSL's settings",
     "srsenet-x2-small": "the same for two CPU cores",
     "edsr-baseline-x2": "EDSR-baseline x2 pruned by half, at SSL's settings",
     "edsr-baseline-x2-small": "the same for two CPU cores",
+    "rcan-x2": "RCAN x2 pruned by half, at SSL's settings",
+    "crds-small": "CRDS for two CPU cores, trunks, encoder and decoder pruned by half",
 }
 
 
