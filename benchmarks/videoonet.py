@@ -83,8 +83,8 @@ def measured(kind: str, options: argparse.Namespace) -> dict[str, Any]:
     """One of the four."""
     torch.set_num_threads(options.threads)
     if kind == "video":
-        own = {"residual": True, "normalization": "none", "unshuffle": 2, "ridge": 0.01}
-        return video(filters=40, iterations=6, **own)
+        own = {"residual": True, "normalization": "none", "unshuffle": 2, "smooth": 0.01}
+        return video(filters=32, iterations=3, share_weights=False, learn_rho="each", **own)
     if kind == "video-64":
         return video(filters=64, iterations=2)
     return training_step(kind, options.problem, options.filters, options.iterations)

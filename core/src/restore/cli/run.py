@@ -85,11 +85,11 @@ def command(
     if sample:
         from restore.samples import path
 
-        inputs = (path("sample.mkv"),)
         overwrite = True
         if output is None:
             output = Path(f"sample_restored.{checked.run.output.container or 'mkv'}")
         say("no INPUT: restoring the sample clip that comes with restore")
+        inputs = (_damaged(path("sample.mkv"), output, checked),)
     if workers is not None and ray is not None:
         raise RequestError("give either --workers or --ray: the workers of a cluster are as many as it has")
     several = len(inputs) > 1 or any(path.is_dir() for path in inputs)
@@ -212,16 +212,40 @@ class _Command:
         return [self.results[path] for path in paths]
 
 
+def _damaged(sample: Path, output: Path, recipe: Recipe) -> Path:
+    """The sample as the recipe's operator makes it, beside the output; the sample itself where there is none."""
+    from restore.inference import jobs
+    from restore.inference.degrading import degrade_video, find_way
+    from restore.media.probe import probe
+    from restore.modelling import builder
+    from restore.plugins import registry
+    from restore.progress import say
+    from restore.recipe import Output
+
+    made = jobs.build_measurement(recipe, builder(registry()))
+    if made is None or made.rate > 1 or made.colours:
+        return sample
+    target, info = output.with_name("sample_damaged.mkv"), probe(sample)
+    degrade_video(info, target, find_way(info, target, made, 0, Output(), segment=info.frames), overwrite=True)
+    say(f"{target}: the sample as {recipe.operator.use if recipe.operator else ''} makes it")
+    return target
+
+
 def _measure(job: Job, result: dict[str, Any], reference: Path | None, sample: bool) -> None:
     """Adds ``metrics``, where there is something to compare with."""
     from restore.evaluation.files import compare
+    from restore.media.probe import probe
+    from restore.samples import path
 
-    if reference is None and sample and result["height"] == 2 * job.source.height:
-        from restore.samples import path
-
-        reference = path("sample_reference.mkv")
+    if reference is None and sample:
+        clean = path("sample.mkv")
+        if job.source.path == clean:
+            reference = path("sample_reference.mkv") if result["height"] == 2 * job.source.height else None
+        elif (result["width"], result["height"]) == (probe(clean).width, probe(clean).height):
+            reference = clean
     if reference is not None:
         result["metrics"] = compare(job.output, reference, job.source.path)
+        result["metrics"]["enlarged"] = result["height"] != job.source.height
 
 
 def _sentence(result: dict[str, Any]) -> str:
@@ -237,6 +261,7 @@ def _sentence(result: dict[str, Any]) -> str:
         text += f", {result['schedule']}" + (f", {cuts + 1} scenes" if cuts else "")
     metrics = result.get("metrics")
     if metrics:
-        gain = f", {metrics['gain']:+.2f} dB over bicubic" if "gain" in metrics else ""
+        over = "bicubic" if metrics.get("enlarged", True) else "the input"
+        gain = f", {metrics['gain']:+.2f} dB over {over}" if "gain" in metrics else ""
         text += f"\n{result['output']}: luma {metrics['psnr']:.2f} dB{gain}, SSIM {metrics['ssim']:.4f}"
     return text

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from restore import Component, hookimpl
 
 _PAPER = "Milacski, Poczos, Lorincz, VideoOneNet, ICML 2020"
 _WAVELETS = "Wakin et al., Compressive Imaging for Video Representation and Coding, PCS 2006"
 _TV = "Chan, Shen, Zhou, Total Variation Wavelet Inpainting, JMIV 2006; Beck & Teboulle, 2009"
 _PLUG = "Venkatakrishnan, Bouman, Wohlberg, Plug-and-Play Priors for Model Based Reconstruction, GlobalSIP 2013"
+
+
+# Networks that ship, by the names of their files.
+_WEIGHTS = sorted(path.stem for path in (Path(__file__).parent / "weights").glob("*.safetensors"))
 
 
 @hookimpl
@@ -20,6 +26,7 @@ def restore_models() -> list[Component]:
             "restore_videoonet.networks.unrolled:VideoOneNet",
             "unrolled ADMM with learned prior and data steps, for any linear operator",
             _PAPER,
+            weights={name: f"restore_videoonet:weights/{name}.safetensors" for name in _WEIGHTS},
         ),
         Component("zero-filling", f"{here}.plain:ZeroFilling", "A^T y", _PAPER),
         Component("pseudo-inverse", f"{here}.plain:PseudoInverse", "pinv(A) y, the least-norm solution"),
@@ -57,6 +64,12 @@ def restore_datasets() -> list[Component]:
 
 
 _RECIPES = {
+    "run": "fills scattered blocks that were hidden in the sample",
+    "inpaint": "fills what a mask marks: a logo, a scratch, dust",
+    "interpolate": "twice the frame rate",
+    "deblur": "takes back a known blur",
+    "colorize": "colours for a grey clip",
+    "superres": "twice the height and width",
     "paper-mnist": "Rotated MNIST at the paper's settings",
     "paper-cifar": "Scanned CIFAR-10 at the paper's settings",
     "paper-ucf": "UCF-101 at the paper's settings",

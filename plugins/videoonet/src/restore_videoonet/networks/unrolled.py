@@ -130,7 +130,8 @@ class VideoOneNet(nn.Module):
             raise ValueError(f"ridge must not be negative, got {ridge}")
         if not (0 <= smooth < math.inf and 0 <= smooth_time < math.inf) or (smooth and ridge):
             raise ValueError(
-                f"smooth and smooth_time must not be negative, and ridge is 0 beside smooth, got {smooth}, {smooth_time}"
+                "smooth and smooth_time must not be negative, and there is no ridge beside smooth, "
+                f"got {smooth}, {smooth_time} and {ridge}"
             )
         self.smooth, self.smooth_time = smooth, smooth_time
         self.channels, self.iterations, self.start, self.solver = channels, iterations, start, solver
