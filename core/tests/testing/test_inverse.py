@@ -43,6 +43,8 @@ class Net(nn.Module):
             observed += 1
         if self.flaw == "buffer":
             x = x + self.shift
+        if self.flaw == "digits":
+            x = x.half().to(x.dtype) + 1e-2 * (x.dtype == torch.float64)
         if self.flaw == "nan":
             x = x / back.abs().amax(dim=(1, 2, 3, 4), keepdim=True)
         return operator.prox(x, observed, 0.3)
@@ -50,14 +52,14 @@ class Net(nn.Module):
 
 def looked(model, check):
     try:
-        check(model, Sample(SAMPLE, make=lambda: Net(model.flaw)))
+        check(model, Sample(SAMPLE, check.dtypes[0], make=lambda: Net(model.flaw)))
     except ConformanceError as error:
         return str(error)
     return ""
 
 
 def test_a_good_model_passes_every_check():
-    assert len(CHECKS) == 6
+    assert len(CHECKS) == 7
     for check in CHECKS:
         torch.manual_seed(0)
         assert looked(Net(), check) == ""
@@ -70,6 +72,7 @@ BROKEN = [
     ("uses_operator", "blind", "two masks give the same answer"),
     ("deterministic", "calls", "two calls differ"),
     ("deterministic", "in place", "changed the measurement"),
+    ("dtype", "digits", "the two differ by up to"),
     ("gradients", "unused", "none reaches spare.weight"),
     ("gradients", "root", "is not finite"),
     ("state_dict", "buffer", "outputs differ"),

@@ -128,6 +128,24 @@ def deterministic(model: Any, sample: Sample) -> None:
         fail(f"two calls differ by up to {difference:.3g}", "keep no state between calls, and draw nothing")
 
 
+@check("inverse", "in float64 it computes what it computes in float32, more exactly", dtypes=("float64",))
+def dtype(model: Any, sample: Sample) -> None:
+    """Weights and measurement alike: comparisons and proofs need it."""
+    operators, clips = measured(ready(model), sample)
+    operator = operators["mask"]
+    y = operator(clips[:1])
+    narrow = run(model, y.float(), operator)
+    wide = run(copy.deepcopy(model).double(), y, operator)
+    if wide.dtype != torch.float64 or not finite(wide):
+        fail(f"a measurement in {y.dtype} became {wide.dtype}", "make constants in its dtype: observed.new_tensor(...)")
+    difference, size = largest(wide - narrow), largest(wide)
+    if not difference <= 1e-3 * max(1.0, size):
+        fail(
+            f"the two differ by up to {difference:.3g} (values reach {size:.3g})",
+            "look for an .int(), a .half() or a constant that loses digits",
+        )
+
+
 @check("inverse", "a gradient reaches every trainable parameter, finite and somewhere not 0; of a black clip too")
 def gradients(model: Any, sample: Sample) -> None:
     """From a mixed batch, in training mode."""
