@@ -40,6 +40,7 @@ test_conformance = conformance_tests(
             {**SMALL, "data": "analytic", "recurrence": "none", "normalization": "instance", "channels": 1},
             {**SMALL, "residual": True, "learn_rho": "each", "share_weights": False, "normalization": "pixel"},
             {**SMALL, "unshuffle": 2, "ridge": 0.01, "normalization": "none", "recurrence": "forward"},
+            {**SMALL, "iterations": 1, "smooth": 0.01, "residual": True, "normalization": "none"},
             {**SMALL, "prior": {"use": "srsenet", "scale": 1, "blocks": 1, "features": 4}},
         ],
         "model videoonet:total-variation": {"iterations": 5},
