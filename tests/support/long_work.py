@@ -26,31 +26,21 @@ torch.set_num_threads(1)
 
 
 class Brighter(nn.Module):
-    """One frame at a time, twice as large."""
+    """One frame at a time, twice as large. A white frame kills the process, and is counted in the file ``kills``."""
 
-    def __init__(self, pause=0.0, accident=""):
+    def __init__(self, pause=0.0, kills=""):
         super().__init__()
-        self.pause, self.accident = pause, accident
+        self.pause, self.kills = pause, kills
         self.traits = Traits(scale=2)
         self.weight = nn.Parameter(torch.tensor(1.1))
 
     def forward(self, clip):
         time.sleep(self.pause)
-        if self.accident:
-            happen(self.accident)
-        return (clip * self.weight).clamp(0, 1).repeat_interleave(2, -1).repeat_interleave(2, -2)
-
-
-def happen(accident):
-    """``"kill:N:FILE"``: the process is killed at its N-th call ever, counted in FILE; ``"kill:always:FILE"``; and
-    ``raise`` for ``kill``."""
-    what, when, path = accident.split(":", 2)
-    with open(path, "ab") as file:
-        file.write(b".")
-    if when == "always" or Path(path).stat().st_size == int(when):
-        if what == "kill":
+        if self.kills and bool((clip > 0.9).flatten(2).all(2).any()):
+            with open(self.kills, "ab") as file:
+                file.write(b".")
             os.kill(os.getpid(), signal.SIGKILL)
-        raise RuntimeError("an accident")
+        return (clip * self.weight).clamp(0, 1).repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
 def fading():
@@ -63,7 +53,7 @@ def fading():
 
 MODELS = {
     "fading": fading,
-    "frame": lambda **more: Brighter(**more),
+    "frame": Brighter,
     "causal": lambda **more: Recurrent(BASIC, **more),
     "clip": lambda **more: Window(reach=2, **more),
     "blended": lambda **more: Window(reach=1, whole=True, **more),
@@ -73,13 +63,23 @@ MODELS = {
 }
 
 
-def recipe_for(kind, codec="ffv1", frames=20, at="frames", cuts="ignore", time_limit=60.0, state="auto", **temporal):
+def recipe_for(
+    kind,
+    codec="ffv1",
+    frames=20,
+    at="frames",
+    cuts="ignore",
+    time_limit=60.0,
+    state="auto",
+    precision="fp32",
+    **temporal,
+):
     schedule = kind if kind in ("causal", "exact") else "look_ahead"
     temporal = {"schedule": schedule, "chunk": 4, "look_ahead": 8, "scene_cuts": cuts, **temporal}
     if kind == "blended":
         temporal["overlap"] = 2
     run = Run(
-        precision="fp32",
+        precision=precision,
         channels_last=False,
         device="cpu",
         tile=0,
@@ -120,6 +120,14 @@ def restore_silently(*arguments, **more):
     """In a process of its own, that may be killed."""
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     restore(*arguments, **more)
+
+
+def measured(source, output, pipe):
+    """The most memory that a process took for a video, in KiB."""
+    import resource
+
+    restore(source, output, "frame", codec="h264")
+    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def moving(layout, height, width, k):

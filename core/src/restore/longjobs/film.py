@@ -73,11 +73,16 @@ class Film:
         self.begun, source = True, self.job.source
         folder = folder_for(self.job.output)
         self._overwrite = self.setting.overwrite or was_joined(self.job.output)
-        check_output(self.job.output, [source.path], self._overwrite)
         journal = Journal.find(folder)
         if journal is not None and self._restart:
             journal.remove()
             journal = None
+        try:
+            check_output(self.job.output, [source.path], self._overwrite)
+        except BaseException:
+            if journal is not None:
+                journal.close()
+            raise
         if journal is None and not can_be_parted(source, self.job.output, self.setting):
             self._at_once = True
             return
@@ -195,8 +200,10 @@ class Film:
 
     def _looked(self, result: dict[str, Any]) -> None:
         assert self._index is not None
-        settings, context = self.setting.recipe.run.segments, Context(**result["context"])
-        bounds = bounds_of(len(self._index), settings, context, result["cuts"], self._index.keys)
+        bounds = [0]
+        if result["context"] is not None:
+            settings, context = self.setting.recipe.run.segments, Context(**result["context"])
+            bounds = bounds_of(len(self._index), settings, context, result["cuts"], self._index.keys)
         if len(bounds) <= 2:
             self._at_once = True  # nothing to divide: a scene that must be whole
             return

@@ -10,6 +10,7 @@ from restore.errors import RestoreError
 from restore.inference import jobs
 from restore.inference.stages import Stages
 from restore.longjobs.film import Film, can_be_parted
+from restore.longjobs.identity import recipe_identity
 from restore.longjobs.running import Conductor
 from restore.longjobs.work import Setting, models_can_be_parted
 from restore.longjobs.workers import Here, Pool, Processes
@@ -31,7 +32,14 @@ def build(document: Document, work: int | None, device: str | None) -> Stages:
 
 def setting_of(recipe: Recipe, document: Document, files: Sequence[jobs.Job], overwrite: bool) -> Setting:
     """What workers know of a recipe."""
-    return Setting(recipe, functools.partial(build, document, jobs.work_of(files)), overwrite)
+    return Setting(recipe, functools.partial(build, document, jobs.work_of(files)), overwrite, document)
+
+
+def identity_of(setting: Setting) -> dict[str, Any]:
+    """What results would be made of where this is asked; empty where the models come from no recipe file."""
+    if setting.document is None:
+        return {}
+    return recipe_identity(setting.recipe, setting.document, registry())
 
 
 def restore_here(

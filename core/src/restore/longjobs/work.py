@@ -11,14 +11,19 @@ import attrs
 import torch
 from torch import Tensor
 
+from restore.document import Document
 from restore.errors import MediaError
 from restore.inference import jobs
+from restore.inference.exact import ExactRunner
 from restore.inference.memory import OutOfMemory
 from restore.inference.precision import Mode
+from restore.inference.restorer import Restorer
 from restore.inference.scenes import FLASH, CutFinder
 from restore.inference.stages import Stages
+from restore.inference.stream import StreamRunner
 from restore.inference.temporal import TRIAL_FRAMES, TemporalRunner
 from restore.inference.video import Channel, Hung, Stopped, batch_size, in_batches, in_thread, until_broken
+from restore.inference.windows import WindowRunner
 from restore.longjobs.identity import stamp
 from restore.longjobs.journal import failure, sha256_of, write_through
 from restore.longjobs.planning import Segment, context_of
@@ -51,11 +56,13 @@ class Setting:
         build: makes the models on a device, ``None`` for the recipe's own; it can be pickled where there are several
             processes.
         overwrite: existing outputs may be replaced.
+        document: the recipe as it was read, where there is one: other nodes check by it that they have the same.
     """
 
     recipe: Recipe
     build: Callable[[str | None], Stages]
     overwrite: bool = False
+    document: Document | None = None
 
     @property
     def options(self) -> OutputOptions:
@@ -120,11 +127,14 @@ class Look:
     source: Path
 
     def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
-        """``settled``, of each model; ``context``, what parts must see; ``cuts``, where scenes begin.
+        """``settled``, of each model; ``context``, what parts must see, or None where the models cannot be given parts;
+        ``cuts``, where scenes begin.
 
         Raises:
             RequestError: a file that the models would spoil.
         """
+        if not models_can_be_parted(bench.stages):
+            return {"settled": [], "context": None, "cuts": []}
         parts = bench.parts
         bench.cuts.clear()
         along = [r for r in parts.restorers if isinstance(r, TemporalRunner)]
@@ -415,4 +425,5 @@ def take_up(stages: Stages, path: Path) -> None:
 
 def models_can_be_parted(stages: Stages) -> bool:
     """Whether a part of a video can be given to these models by itself: every step is one model's, frame for frame."""
-    return type(stages) is Stages and len(stages.restorers) > 0
+    known = (Restorer, WindowRunner, StreamRunner, ExactRunner)
+    return type(stages) is Stages and all(type(r) in known for r in stages.restorers)

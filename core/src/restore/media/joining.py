@@ -30,6 +30,7 @@ _MAGIC = b"restore packets 1\n"
 _HEAD = struct.Struct("<qqqIB")
 # The number of an encoder's threads shapes what it writes, so a piece has as many on whatever machine.
 THREADS = 4
+_BITEXACT = 0x400  # AVFMT_FLAG_BITEXACT
 
 
 @attrs.frozen
@@ -171,6 +172,12 @@ class JoinedWriter(VideoWriter):
     def _begin(self) -> None:
         _fix_threads(self._stream.codec_context)
         super()._begin()
+
+    def _open_container(self) -> Any:
+        container = super()._open_container()
+        # Matroska would draw random numbers: the same parts make the same file, whoever joins them and when.
+        container.flags |= _BITEXACT
+        return container
 
     def place_in(self, folder: Path) -> None:
         """Keeps the file in a folder of the same disk until it is whole."""

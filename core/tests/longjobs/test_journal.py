@@ -1,0 +1,405 @@
+"""Whatever ends a run, the next one goes on where it was, and the result is the same to the byte."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from long_work import moving, restore, restore_silently
+from restore import MediaError, RequestError
+from restore.longjobs import film, journal, ledger
+from restore.longjobs.journal import Journal, folder_for
+from restore.longjobs.ledger import Ledger
+
+KILLS = int(os.environ.get("RESTORE_KILLS", "3"))
+UNEVEN = [512 * k + 100 * (k % 3) for k in range(200)]
+
+
+@pytest.fixture
+def source(clips, tmp_path):
+    return clips.make(tmp_path / "in.mp4", frames=90, size=(32, 48), planes=moving, pts=UNEVEN[:90], audio=1, gop=12)
+
+
+class PowerCut(BaseException):
+    """Nothing handles it."""
+
+
+def cut_at(monkeypatch, number, calls):
+    """The process ends at its ``number``-th call of what makes the disk change."""
+    done = [0]
+
+    def counted(function):
+        def call(*arguments, **more):
+            done[0] += 1
+            if done[0] == number:
+                raise PowerCut
+            return function(*arguments, **more)
+
+        return call
+
+    for module, name in calls:
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    return done
+
+
+@pytest.mark.parametrize("kind", ["frame", "causal"])
+def test_power_cut_between_any_two_writes(clips, tmp_path, monkeypatch, kind):
+    source, whole = clips.make(tmp_path / "in.mp4", frames=16, size=(16, 24), planes=moving), tmp_path / "whole.mkv"
+    calls = [(os, "replace"), (os, "fsync"), (journal, "write_through"), (Path, "unlink"), (shutil, "rmtree")]
+    with monkeypatch.context() as patch:
+        count = cut_at(patch, 0, calls)
+        restore(source, whole, kind, frames=8)
+    assert count[0] > 15
+    for number in range(1, count[0] + 1, 1 if kind == "frame" else 3):
+        output = tmp_path / f"{number}.mkv"
+        with monkeypatch.context() as patch:
+            cut_at(patch, number, calls)
+            with pytest.raises(PowerCut):
+                restore(source, output, kind, frames=8)
+        if output.exists() and not (folder_for(output) / "journal").exists():
+            with pytest.raises(RequestError, match="exists"):  # all is done but for a folder that nobody needs
+                restore(source, output, kind, frames=8)
+        else:
+            restore(source, output, kind, frames=8)
+        assert output.read_bytes() == whole.read_bytes(), number
+        assert not folder_for(output).exists()
+
+
+def test_a_line_that_was_being_written_is_left_out(tmp_path):
+    book = Journal.create(tmp_path / "x.restore", {"identity": {}})
+    sizes = []
+    for number in range(3):
+        book.append({"segment": number, "file": "ä\n\t"})
+        sizes.append((tmp_path / "x.restore/journal").stat().st_size)
+    book.close()
+    data = (tmp_path / "x.restore/journal").read_bytes()
+    for length in range(sizes[0], len(data) + 1):
+        (tmp_path / "x.restore/journal").write_bytes(data[:length])
+        found = Journal.find(tmp_path / "x.restore")
+        assert [e["segment"] for e in found.entries] == list(range(sum(length >= s for s in sizes)))
+        found.append({"segment": 9})
+        found.close()
+        again = Journal.find(tmp_path / "x.restore")
+        assert again.entries[-1] == {"segment": 9}
+        again.close()
+    (tmp_path / "x.restore/journal").write_bytes(data.replace(b'"segment":1', b'"segment":7'))
+    found = Journal.find(tmp_path / "x.restore")
+    assert [e["segment"] for e in found.entries] == [0]
+    found.close()
+
+
+def stopped(source, output, kind="frame", after=2, monkeypatch=None, **more):
+    """A run that is ended when so many parts are there."""
+
+    def keep(self, *arguments):
+        real(self, *arguments)
+        if len(self._finished) == after:
+            raise PowerCut
+
+    real = film.Film._keep
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film.Film, "_keep", keep)
+        with pytest.raises(PowerCut):
+            restore(source, output, kind, **more)
+
+
+def test_another_recipe_or_source_is_refused_with_what_differs(clips, source, tmp_path, capsys):
+    output = tmp_path / "out.mkv"
+    stopped(source, output, identity={"recipe": {"model": {"scale": 2}}, "weights": {"a": "1"}})
+    with pytest.raises(RequestError, match=r"recipe.model.scale +2 +3"):
+        restore(source, output, "frame", identity={"recipe": {"model": {"scale": 3}}, "weights": {"a": "1"}})
+    with pytest.raises(RequestError, match="weights.a") as caught:
+        restore(source, output, "frame", identity={"recipe": {"model": {"scale": 2}}, "weights": {"a": "2"}})
+    assert "--restart" in str(caught.value)
+    identity = {"recipe": {"model": {"scale": 2}}, "weights": {"a": "1"}}
+    data = bytearray(source.read_bytes())
+    data[-200] ^= 1
+    source.write_bytes(data)
+    with pytest.raises(RequestError, match="source.sha256"):
+        restore(source, output, "frame", identity=identity)
+    told = restore(source, output, "frame", identity=identity, restart=True)
+    assert (told["resumed"], told["segments"]) == (0, 5)
+    assert not folder_for(output).exists()
+
+
+@pytest.mark.parametrize("kind", ["frame", "causal"])
+def test_a_damaged_part_is_made_again(source, tmp_path, kind):
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    restore(source, whole, kind)
+    stopped(source, output, kind, after=3)
+    damaged = folder_for(output) / "000001.packets"
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    told = restore(source, output, kind)
+    # The state that led to the damaged part was thrown away, so under causal all is made again.
+    assert told["resumed"] == (2 if kind == "frame" else 1)
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_two_at_once_are_refused(source, tmp_path):
+    output = tmp_path / "out.mkv"
+    stopped(source, output)
+    book = Journal.find(folder_for(output))
+    with pytest.raises(RequestError, match="another"):
+        restore(source, output, "frame")
+    book.close()
+    restore(source, output, "frame")
+
+
+def test_no_input_or_foreign_output_is_overwritten(source, tmp_path):
+    output = tmp_path / "out.mkv"
+    stopped(source, output)
+    output.write_bytes(b"mine")
+    with pytest.raises(RequestError, match="exists"):
+        restore(source, output, "frame")
+    assert output.read_bytes() == b"mine"
+    before = source.read_bytes()
+    with pytest.raises(RequestError, match="input itself"):
+        restore(source, source, "frame", overwrite=True, codec="h264")
+    assert source.read_bytes() == before
+
+
+def test_the_journal_of_a_long_film_is_small(tmp_path):
+    """100,000 frames in the parts that `auto` makes: with the longest entries there are."""
+    book = Journal.create(tmp_path / "x.restore", {"identity": {"recipe": {"k" * 50: "v" * 100}},
+                                                   "cuts": list(range(0, 100_000, 90)),
+                                                   "bounds": list(range(0, 100_001, 250))})  # fmt: skip
+    entry = {"segment": 100_000, "first": 100_000, "frames": 250, "from": 10**12, "to": 10**12,
+             "file": "000400.packets", "size": 10**9, "sha256": "f" * 64, "state": "000400.state", "state_sha": "f" * 64, "width": 3840,
+             "height": 2160, "codec": "h264", "seconds": 1e4, "cpu": 1e4, "decoded": 500,
+             "said": ["bf16, channels-last", "look_ahead 16, chunks of 32", "w" * 120]}  # fmt: skip
+    for _ in range(400):
+        book.append(entry)
+    assert (tmp_path / "x.restore/journal").stat().st_size < 400_000
+    book.close()
+
+
+KINDS = [("frame", "h264", "mp4"), ("causal", "ffv1", "mkv"), ("clip", "h264", "mkv")]
+
+
+@pytest.mark.timeout(3600)
+def test_killed_at_random_moments_it_ends_in_the_same_bytes(source, tmp_path):
+    """SIGKILL; ``RESTORE_KILLS=20`` kills more often. The source has sound."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["long_work"])
+    draw, killed, taken_up = random.Random(os.environ.get("RESTORE_SEED", "7")), 0, 0
+    more = {"frames": 12}
+    wholes, spans = {}, {}
+    for kind, codec, suffix in KINDS:
+        wholes[kind] = tmp_path / f"{kind}.{suffix}"
+        restore(source, wholes[kind], kind, codec=codec, **more)  # warm
+        wholes[kind].unlink()
+        start = time.perf_counter()
+        restore(source, wholes[kind], kind, codec=codec, **more)
+        spans[kind] = time.perf_counter() - start
+    while killed < KILLS:
+        kind, codec, suffix = KINDS[killed % 3]
+        output = tmp_path / f"killed-{killed}.{suffix}"
+        process = context.Process(target=restore_silently, args=(source, output, kind), kwargs={"codec": codec, **more})
+        process.start()
+        while not folder_for(output).exists() and process.is_alive():
+            time.sleep(0.002)
+        time.sleep(draw.random() * spans[kind])
+        process.kill()
+        process.join()
+        if not folder_for(output).exists():
+            output.unlink(missing_ok=True)  # it was quicker
+            continue
+        killed += 1
+        told = restore(source, output, kind, codec=codec, **more)
+        taken_up += told["resumed"] > 0
+        assert output.read_bytes() == wholes[kind].read_bytes(), (kind, killed)
+        assert not folder_for(output).exists()
+        assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+    assert taken_up > 0
+
+
+def full_after(monkeypatch, room):
+    """A disk with ``room`` bytes for parts."""
+    from restore.media import joining
+
+    real = Path.open
+
+    class Limited:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            room[0] -= len(data)
+            if room[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return self.file.write(data)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    def opened(path, mode="r", *rest, **more):
+        file = real(path, mode, *rest, **more)
+        return Limited(file) if ".packets" in path.name and mode == "wb" else file
+
+    monkeypatch.setattr(joining.Path, "open", opened)
+
+
+def test_a_full_disk_is_one_clear_error_and_what_is_done_stays(source, tmp_path, monkeypatch):
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    restore(source, whole, "frame")
+    with monkeypatch.context() as patch:
+        full_after(patch, [whole.stat().st_size // 2])
+        with pytest.raises(MediaError, match="(?s)No space left.*free some space.*parts of it are finished") as caught:
+            restore(source, output, "frame")
+    assert str(folder_for(output)) in str(caught.value)
+    kept = sorted(p.name for p in folder_for(output).iterdir())
+    assert "000000.packets" in kept
+    assert not [name for name in kept if name.endswith(".part")]
+    assert restore(source, output, "frame")["resumed"] > 0
+    assert output.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_real_disk_that_fills(source, tmp_path):
+    disk, output = tmp_path / "disk", tmp_path / "disk/out.mkv"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", disk]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        with pytest.raises(MediaError, match="free some space") as caught:
+            restore(source, output, "frame")
+        assert "parts of it are finished" in str(caught.value)
+        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        assert restore(source, output, "frame")["resumed"] > 0
+        restore(source, tmp_path / "whole.mkv", "frame")
+        assert output.read_bytes() == (tmp_path / "whole.mkv").read_bytes()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_the_folder_of_the_output_is_gone(source, tmp_path):
+    output = tmp_path / "there/out.mkv"
+    output.parent.mkdir()
+    real = film.Film._keep
+
+    def vanish(self, key, *arguments):
+        if key == 1:
+            shutil.rmtree(output.parent)
+        real(self, key, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film.Film, "_keep", vanish)
+        with pytest.raises(MediaError, match="gone"):
+            restore(source, output, "frame")
+
+
+def test_a_source_that_changes_during_the_run(source, tmp_path):
+    real = film.Film._keep
+
+    def change(self, key, *arguments):
+        real(self, key, *arguments)
+        if key == 1:
+            with source.open("ab") as file:
+                file.write(b"more")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film.Film, "_keep", change)
+        with pytest.raises(MediaError, match="was changed"):
+            restore(source, tmp_path / "out.mkv", "frame")
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(source, tmp_path, capsys):
+    output, real = tmp_path / "out.mkv", film.Film._keep
+
+    def stop(self, key, *arguments):
+        real(self, key, *arguments)
+        if key == 1:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film.Film, "_keep", stop)
+        with pytest.raises(KeyboardInterrupt):
+            restore(source, output, "frame")
+    assert "2 of 5 parts of it are finished" in capsys.readouterr().err
+    assert restore(source, output, "frame")["resumed"] == 2
+
+
+def test_a_hung_decode_ends(source, tmp_path, monkeypatch):
+    from restore.media.indexing import StretchReader
+
+    real = StretchReader._quietly_decoded
+
+    def hang(self):
+        for number, frame in enumerate(real(self)):
+            if self.stretch.first >= 40 and number == 3:
+                time.sleep(1.2)
+            yield frame
+
+    monkeypatch.setattr(StretchReader, "_quietly_decoded", hang)
+    with pytest.raises(MediaError, match=r"(?s)part 3 of 5 \(frames 40 to 59\) failed 3 times.*decoder gave nothing"):
+        restore(source, tmp_path / "out.mkv", "frame", time_limit=0.3, identity={})
+    monkeypatch.undo()
+    assert restore(source, tmp_path / "out.mkv", "frame", identity={})["resumed"] == 2
+
+
+def toml(tmp_path, frames=20):
+    path = tmp_path / "r.toml"
+    run = 'precision = "fp32"\nchannels_last = false'
+    segments = f'frames = {frames}\nat = "frames"'
+    path.write_text(f'recipe = 1\n[model]\nuse = "core:bicubic"\nscale = 2\n[run]\n{run}\n[run.segments]\n{segments}\n')
+    return path
+
+
+def test_the_command_goes_on(source, tmp_path, cli):
+    recipe, output = toml(tmp_path), tmp_path / "out.mp4"
+
+    def keep(self, *arguments):
+        real(self, *arguments)
+        raise MediaError("enough")
+
+    real = film.Film._keep
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film.Film, "_keep", keep)
+        stopped = cli("run", "--recipe", recipe, source, "-o", output)
+    assert stopped.code == 1
+    assert "1 of 5 parts" in stopped.err
+    answer = cli("run", "--recipe", recipe, source, "-o", output, "--json")
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)["results"][0]
+    assert (told["frames"], told["segments"], told["resumed"]) == (90, 5, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "r.toml"]
+
+
+def test_a_folder_goes_on_with_the_files_that_are_left(clips, tmp_path, cli):
+    folder, recipe, out = tmp_path / "clips", toml(tmp_path), tmp_path / "out"
+    folder.mkdir()
+    for k in range(3):
+        clips.make(folder / f"{k}.mp4", frames=5, planes=moving)
+    real, added = ledger.Ledger.add, []
+
+    def add(self, job, result):
+        real(self, job, result)
+        added.append(job.output.name)
+        if len(added) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "add", add)
+        assert cli("run", "--recipe", recipe, folder, "-o", out).code == 130
+    before = (out / "0.mp4").stat().st_mtime_ns
+    (out / "2.mp4").write_bytes(b"begun")  # named, and not yet written down
+    answer = cli("run", "--recipe", recipe, folder, "-o", out, "--json")
+    assert answer.code == 0, answer.err
+    assert "2 of 3 files are there" in answer.err
+    assert [r["frames"] for r in json.loads(answer.out)["results"]] == [5, 5, 5]
+    assert (out / "0.mp4").stat().st_mtime_ns == before
+    assert len(clips.read(out / "2.mp4")) == 5
+    assert sorted(p.name for p in out.iterdir()) == ["0.mp4", "1.mp4", "2.mp4"]
+    assert cli("run", "--recipe", recipe, folder, "-o", out).code == 2  # they exist
