@@ -85,9 +85,9 @@ def networks(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def layouts(options: argparse.Namespace) -> dict[str, Any]:
-    """One residual block of 64 channels with half of every set, scattered, and ways to compute it."""
+    """One residual block of 64 channels with a part of every set, scattered, and ways to compute it."""
     torch.manual_seed(0)
-    width, half = options.features, options.features // 2
+    width, half = options.features, options.kept or options.features // 2
     inside, outside = (torch.randperm(width)[:half].sort().values for _ in range(2))
     calls: dict[str, Callable[[], Any]] = {}
     for name, layout in (("planes", torch.contiguous_format), ("channels last", torch.channels_last)):
@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--layouts", action="store_true")
+    parser.add_argument("--kept", type=int, help="channels in each set of --layouts [default: half]")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from restore.pruning import Cut, check_exact, compact, merge_gates, masked, metadata_of, prune_graph_of, select
+from restore.pruning import Cut, check_exact, compact, masked, merge_gates, metadata_of, prune_graph_of, select
 from restore.weights import load_into, read, save
 from restore_crds.network import CRDS, LatentAutoEncoder, tiny
 from restore_crds.network.presets import TINY, TINY_AUTO_ENCODER

@@ -60,7 +60,7 @@ _RECIPES = {
     "basicvsr-small-ssl": "the same for two CPU cores, from the small network",
     "basicvsr-small-eco": "the same, finetuned with ECO by the same frozen network",
     "srsenet-x2": "SrSENet x2 pruned by half, at SSL's settings",
-    "srsenet-x2-small": "the same for two CPU cores",
+    "srsenet-x2-small": "the SrSENet x2 that ships pruned to half of its multiplications, for two CPU cores",
     "edsr-baseline-x2": "EDSR-baseline x2 pruned by half, at SSL's settings",
     "edsr-baseline-x2-small": "the same for two CPU cores",
     "rcan-x2": "RCAN x2 pruned by half, at SSL's settings",
