@@ -72,7 +72,7 @@ def test_every_pair_is_tried_and_what_is_refused_is_refused_for_its_own_sake(eve
     assert refused == {("model", "b", "degradation", "q"), ("model", "b", "pruner", "slow")}
     assert len(covering.verdicts) == 10 * 4
     assert len(covering.cells.results) < 2**5
-    text = page(everything, values, covering.verdicts, covering.cells.results, 1.0)
+    text = page(everything, values, covering.verdicts, covering.cells.results)
     marks = read(text)
     assert marks["model", "b", "pruner", "slow"] == marks["model", "b", "degradation", "q"] == "1"
     assert marks["pruner", "slow", "method", "m"] == "✓"

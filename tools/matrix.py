@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 
 from installed import Site  # noqa: E402
 from matrix_cells import AXES, NONE, PARTNERS, PLAIN, Cell, Cells, Result, axes  # noqa: E402
-from matrix_page import Pair, page, pair  # noqa: E402
+from matrix_page import Pair, alike, page, pair  # noqa: E402
 
 THIRD_PARTY = ROOT / "tests" / "thirdparty"
 PAGE = ROOT / "docs" / "combinations.md"
@@ -72,10 +72,12 @@ class Covering:
 
     def _settle(self, wanted: Pair, candidates: Any) -> None:
         last = Result("refused", "no model, degradation and method here take both, each with what it works with")
+        reasons = set()
         for cell in itertools.islice(candidates, _TRIES + 1):
             last = self.try_out(cell)
-            if last.status != "refused":
+            if last.status != "refused" or alike(last.reason, wanted) in reasons:
                 break
+            reasons.add(alike(last.reason, wanted))
         self.verdicts.setdefault(wanted, last)
 
     def try_out(self, cell: Cell) -> Result:
@@ -183,10 +185,10 @@ def main() -> None:
             _print(covering, values, asked.only)
             return
         covering.run()
-        seconds = time.perf_counter() - begin
-        asked.output.write_text(page(registry(), values, covering.verdicts, covering.cells.results, seconds))
+        asked.output.write_text(page(registry(), values, covering.verdicts, covering.cells.results))
     broken = [(cell, r) for cell, r in covering.cells.results.items() if r.status == "broken"]
-    print(f"{len(covering.cells.results)} cells in {seconds:.0f} s, {len(broken)} broken: {asked.output}")
+    spent = f"{len(covering.cells.results)} cells in {time.perf_counter() - begin:.0f} s"
+    print(f"{spent}, {len(broken)} broken: {asked.output}")
 
 
 def _print(covering: Covering, values: dict[str, list[str]], only: list[str]) -> None:

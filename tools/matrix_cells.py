@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -158,7 +159,8 @@ class Cells:
         try:
             return Result(self._run(cell, folder))
         except RestoreError as error:
-            return Result("refused", str(error).replace("cell: ", "").replace(str(self.folder), "."))
+            said = re.sub(r"^[ab]: ", "", str(error).replace("cell: ", ""))  # a and b are the clips
+            return Result("refused", said.replace(str(self.folder), "."))
         except Exception as error:  # what no one foresaw is what this looks for
             return Result("broken", f"{type(error).__name__}: {error}".splitlines()[0])
         finally:
@@ -219,13 +221,17 @@ class Cells:
         """Of the degradation: the model's, where that is fixed; where it can be chosen, 2 if anything is scaled."""
         scaling = self._takes("degradation", cell.degradation, "scale") or cell.degradation == "core:chain"
         if not self._takes("model", cell.model, "scale"):
-            return max(self.traits(cell.model).scale, 2 if scaling and cell.degradation != "core:chain" else 1)
+            return max(self.traits(cell).scale, 2 if scaling and cell.degradation != "core:chain" else 1)
         return 2 if scaling else 1
 
-    def traits(self, name: str) -> Traits:
-        """Of a model whose scale is fixed."""
+    def traits(self, cell: Cell) -> Traits:
+        """Of the cell's model; of one whose scale can be chosen, at scale 2."""
+        name = cell.model
         if name not in self._traits:
-            self._traits[name] = self.builder.build("model", _use({"use": name, **self._tiny("model", name)})).traits
+            scale = {"scale": 2} if self._takes("model", name, "scale") else {}
+            self._traits[name] = self.builder.build(
+                "model", _use({"use": name, **self._tiny("model", name), **scale})
+            ).traits
         return self._traits[name]
 
     def model_table(self, cell: Cell) -> dict[str, Any]:
@@ -254,6 +260,7 @@ class Cells:
         if self._takes("degradation", cell.method, "teacher"):
             scale = self.scale(cell)
             table["teacher"] = {"use": "core:bicubic", "scale": scale} if scale > 1 else {"use": "core:identity"}
+            table["teacher"]["channels"] = self.traits(cell).channels
         return table
 
     def _loss(self, cell: Cell) -> dict[str, Any]:

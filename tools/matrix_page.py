@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Mapping
+from typing import Iterable, Mapping
 
 from matrix_cells import AXES, Cell, Result
 from restore.plugins import Registry
@@ -19,9 +19,9 @@ meet in recipes. This page says which of them go together, and why others are re
 of tiny parts, two training steps (and two more after pruning), its weights read into a fresh network, and that run on
 a clip by the engine. A training method here is a degradation that wraps another one, as ECO does.
 
-{count} cells were tried in {minutes} minutes. They are not the full product of {product:,}: every *pair* of values on
-two of the five axes is in at least one cell. `python tools/matrix.py` repeats it. Among the plugins are two by somebody
-else, {foreign}, which lie in `tests/thirdparty` and know restorekit alone.
+{count:,} cells were tried. They are not the full product of {product:,}: every *pair* of values on two of the five axes
+is in at least one cell. `python tools/matrix.py` repeats it. Among the plugins are two by somebody else, {foreign},
+which lie in `tests/thirdparty` and know restorekit alone.
 
 ✓ trains and runs · ▷ runs; there is nothing in it to train · a number: refused, for [that reason](#reasons).
 """
@@ -46,6 +46,13 @@ def pair(one: str, first: str, other: str, second: str) -> Pair:
     return one, first, other, second
 
 
+def alike(reason: str, names: Iterable[str]) -> str:
+    """A reason without its numbers and these names: what two cells have in common."""
+    for name in sorted(names, key=len, reverse=True):
+        reason = reason.replace(name, "NAME")
+    return re.sub(r"\d+", "N", reason)
+
+
 class Reasons:
     """Numbers refusals; those that differ in numbers, sizes and names alone are one."""
 
@@ -55,10 +62,7 @@ class Reasons:
 
     def __call__(self, reason: str, names: list[str]) -> int:
         """The number of a reason."""
-        key = reason
-        for name in sorted(names, key=len, reverse=True):
-            key = key.replace(name, "NAME")
-        key = re.sub(r"\d+", "N", key)
+        key = alike(reason, names)
         if key not in self.numbers:
             self.numbers[key] = len(self.texts) + 1
             self.texts.append(reason)
@@ -70,7 +74,6 @@ def page(
     values: Mapping[str, list[str]],
     verdicts: Mapping[Pair, Result],
     results: Mapping[Cell, Result],
-    seconds: float,
 ) -> str:
     """The whole page, as Markdown."""
     product = 1
@@ -80,7 +83,6 @@ def page(
     parts = [
         _HEAD.format(
             count=len(results),
-            minutes=max(1, round(seconds / 60)),
             product=product,
             foreign=" and ".join(f"`{name}`" for name in foreign),
         )
@@ -110,9 +112,10 @@ def _table(
     reasons: Reasons,
 ) -> str:
     columns = values[across]
+    header = " | ".join(f"`{name}`" for name in columns)
     lines = [
         f"## {title}\n",
-        f"| | {' | '.join(f'`{name}`' for name in columns)} |",
+        f"| {down} / {across} | {header} |",
         "| --- |" + " :-: |" * len(columns),
     ]
     names = [name for axis in AXES for name in values[axis]]

@@ -56,8 +56,13 @@ class FrozenModel:
         cannot take are padded by repeating the border, and the answer is cropped.
 
         Raises:
-            RestoreError: the clip has another number of channels than the network takes.
+            RestoreError: what was observed is no clip, or has another number of channels than the network takes.
         """
+        if clip.ndim != 5:
+            raise RestoreError(
+                f"the teacher {self.name} takes clips, and what was observed is a measurement of the shape "
+                f"{tuple(clip.shape)}: a teacher must undo a degradation that leaves clips"
+            )
         wanted = 1 if self.traits.channels == "y" else 3
         if clip.shape[-3] != wanted:
             raise RestoreError(

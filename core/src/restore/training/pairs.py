@@ -93,7 +93,7 @@ def explained(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
