@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,3 +142,40 @@ def test_ramps_have_the_time_they_need(name):
     assert recipe.phases[0].pruning == "regularise"
     assert recipe.phases[0].iterations == pruner.needed_iterations
     assert [phase.pruning for phase in recipe.phases].count("compact") == 1
+
+
+@pytest.fixture(scope="module")
+def table():
+    path = Path(__file__).parents[1] / "experiments" / "table.py"
+    spec = importlib.util.spec_from_file_location("ssl_table", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("iterations", [8, 137, 1300])
+def test_rows_of_the_table_have_equal_budgets(table, iterations):
+    given = ["--stills", "A", "--clips", "B", "--test", "C", "-o", "D", "--dense-iterations", "50", "--ratio", "0.25"]
+    options = table.arguments([*given, "--iterations", str(iterations)])
+    for row in table.ROWS:
+        name, values = table.settings(row, options)
+        recipe = check(recipe_document(registry(), recipe=name, overrides=values))
+        if row in ("dense", "lite"):
+            assert recipe.training.iterations == 50 + (iterations if row == "lite" else 0)
+            continue
+        assert sum(phase.iterations for phase in recipe.phases) == iterations, row
+        pruner = builder(registry()).build("pruner", recipe.pruner)
+        assert pruner.ratio == 0.25
+        closing = sum(p.iterations for p in recipe.phases if p.pruning != "compact")
+        assert 2 / 3 * closing <= pruner.needed_iterations <= closing, row
+        last = recipe.phases[-1].losses or recipe.losses
+        assert [loss.use for loss in last] == ["core:charbonnier"] + ["ssl_prune:temporal"] * (row == "SSL")
+
+
+def test_the_table_says_what_was_measured(table):
+    options = table.arguments(["--stills", "A", "--clips", "B", "--test", "C", "-o", "D"])
+    cost = {"SSL": {"parameters": 1234, "without_flow": 1000, "macs": 2.5e9, "seconds": 0.125}}
+    line = {"row": "SSL", "psnr": 30.1239, "ssim": 0.91, "clips": [{}, {}]}
+    said = table.markdown([line], cost, options)
+    assert "mean over 2 clips" in said
+    assert said.splitlines()[-1] == "| SSL | 30.124 | 0.9100 | 1,234 | 1,000 | 2.50 | 0.125 |"
