@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import restore_videoonet
 import torch
 from PIL import Image
 from restore.media.reader import VideoReader
@@ -15,6 +17,7 @@ from restore.weights import save
 from restore_videoonet.networks.start import smooth_inverse
 from restore_videoonet.networks.unrolled import VideoOneNet
 
+RECIPES = Path(restore_videoonet.__file__).parent / "recipes"
 SHAPE = 5, 3, 12, 14
 TINY = {"filters": 4, "encoder_kernel": 3, "decoder_kernel": 3, "iterations": 1}
 TINY |= {"share_weights": False, "learn_rho": "each", "residual": True, "normalization": "none", "unshuffle": 2}
@@ -95,7 +98,7 @@ def run(restore, tmp_path):
     settings += ['run.output.codec="ffv1"', 'run.temporal.scene_cuts="ignore"', 'run.device="cpu"']
 
     def call(recipe, *arguments):
-        done = restore("run", "--recipe", f"videoonet:{recipe}", *[x for s in settings for x in ("--set", s)],
+        done = restore("run", "--recipe", RECIPES / f"{recipe}.toml", *[x for s in settings for x in ("--set", s)],
                        *arguments, "--json")  # fmt: skip
         return SimpleNamespace(**vars(done), result=json.loads(done.out)["results"][0] if done.out else None)
 

@@ -64,12 +64,6 @@ def restore_datasets() -> list[Component]:
 
 
 _RECIPES = {
-    "run": "fills scattered blocks that were hidden in the sample",
-    "inpaint": "fills what a mask marks: a logo, a scratch, dust",
-    "interpolate": "twice the frame rate",
-    "deblur": "takes back a known blur",
-    "colorize": "colours for a grey clip",
-    "superres": "twice the height and width",
     "paper-mnist": "Rotated MNIST at the paper's settings",
     "paper-cifar": "Scanned CIFAR-10 at the paper's settings",
     "paper-ucf": "UCF-101 at the paper's settings",
@@ -79,9 +73,19 @@ _RECIPES = {
     "small-ucf": "UCF-101 for one core",
     "small-general": "photographs in motion, any size, for the problems of real video",
 }
+# With the network of small-general, where its weights lie in the package.
+_FOR_FILES = {
+    "run": "fills scattered blocks that were hidden in the sample",
+    "inpaint": "fills what a mask marks: a logo, a scratch, dust",
+    "interpolate": "twice the frame rate",
+    "deblur": "takes back a known blur",
+    "colorize": "colours for a grey clip",
+    "superres": "twice the height and width",
+}
 
 
 @hookimpl
 def restore_recipes() -> list[Component]:
     """Recipes; see this package's README."""
-    return [Component(name, f"restore_videoonet:recipes/{name}.toml", what, _PAPER) for name, what in _RECIPES.items()]
+    every = {**_RECIPES, **(_FOR_FILES if "general" in _WEIGHTS else {})}
+    return [Component(name, f"restore_videoonet:recipes/{name}.toml", what, _PAPER) for name, what in every.items()]
