@@ -3,6 +3,7 @@
     python benchmarks/pruning.py                          # 2 frames of 180x320, 30 blocks of 64 channels a branch
     python benchmarks/pruning.py --layouts                # one block, and ways to lay out its index sets
     python benchmarks/pruning.py --weights FILE           # the index sets of a network that was pruned in earnest
+    python benchmarks/pruning.py --small --weights FILE   # those of a basicvsr-small
 
 Without weights, every channel gets a random score and all are compared (SSL's global choice), so that index sets are
 scattered and of unlike sizes, as real ones are. Networks take turns, so that whatever else the machine does meets both.
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from restore.networks.skip import add_channels, gather_channels
 from restore.pruning import compact, macs, prune_graph_of, select
 from restore.weights import read
-from restore_ssl_prune.basicvsr import BasicVSR
+from restore_ssl_prune.basicvsr import BasicVSR, small
 from torch import Tensor, nn
 
 
@@ -63,7 +64,7 @@ def channels_last(model: nn.Module) -> nn.Module:
 def networks(options: argparse.Namespace) -> dict[str, Any]:
     """Dense and pruned, in both layouts."""
     torch.manual_seed(0)
-    dense = BasicVSR(options.features, options.blocks).eval()
+    dense = (small() if options.small else BasicVSR(options.features, options.blocks)).eval()
     shape = (1, options.frames, 3, options.height, options.width)
     kept = kept_sets(dense, options.ratio, 1, options.weights)
     models = {"dense": dense, "pruned": compact(dense, kept)}
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--small", action="store_true", help="basicvsr-small instead")
     parser.add_argument("--layouts", action="store_true")
     parser.add_argument("--kept", type=int, help="channels in each set of --layouts [default: half]")
     parser.add_argument("--json", action="store_true")
