@@ -12,7 +12,7 @@ import restore_videoonet
 import torch
 from PIL import Image
 from restore.media.reader import VideoReader
-from restore.operators import BoxDownsample, Mask, Mixed, blur, frame_interpolation
+from restore.operators import BoxDownsample, CompressiveSensing, Grey, Mask, Mixed, blur, frame_interpolation
 from restore.weights import save
 from restore_videoonet.networks.start import smooth_inverse
 from restore_videoonet.networks.unrolled import VideoOneNet
@@ -31,6 +31,7 @@ def energy(z, operator, y, space, time):
     """What the first guess minimises, written out pair by pair of neighbours."""
     seen = operator.adjoint(operator(torch.ones_like(z))) != 0
     total = 0.5 * (operator(z) - y).square().sum()
+    # Sums over many pixels do not say that a pixel is grey: no term couples the channels.
     for dim in (1, 3, 4):
         n = z.shape[dim]
         a, b = z.narrow(dim, 0, n - 1), z.narrow(dim, 1, n - 1)
@@ -44,6 +45,7 @@ OPERATORS = {
     "mask": lambda: Mask(SHAPE, torch.rand(5, 1, 12, 14, generator=torch.Generator().manual_seed(1)) > 0.4),
     "frames": lambda: frame_interpolation(SHAPE, 2, to_the_end=True),
     "boxes": lambda: BoxDownsample(SHAPE, 2),
+    "sensing": lambda: CompressiveSensing(SHAPE, 0.4),
     "blur": lambda: blur(SHAPE, torch.ones(3, 2, dtype=torch.float64) / 6, "valid"),
 }
 
@@ -77,6 +79,13 @@ def test_missing_frames_fade_and_lasting_holes_take_their_edges_colour():
     seen[3:9, 4:10] = False
     operator = Mask(SHAPE, seen)
     assert (smooth_inverse(operator, operator(ramp), 1e-3, 1e-3) - ramp).abs().max() < 5e-3
+
+
+def test_the_first_guess_without_colour_is_grey():
+    operator = Grey(SHAPE)
+    y = operator(clip())
+    z = smooth_inverse(operator, y, 0.001, 0.001)
+    assert (z - y).abs().max() < 0.02
 
 
 def test_smooth_parameters_are_checked():

@@ -11,6 +11,8 @@ from torch import Tensor
 
 # Between values of which nothing was seen, differences in space weigh so many times less: time comes first there.
 _SPACE_IN_HOLES = 1 / 100
+# Of squared differences between channels, where only a sum over them is known: such pixels begin as grey.
+_CHANNELS = 1.0
 # The residual that remains, relative to the weight of differences: in a hole there is nothing else.
 _TOLERANCE = 1e-3
 _STEPS = 300
@@ -22,8 +24,8 @@ def smooth_inverse(operator: LinearOperator, observed: Tensor, space: float, tim
     """``argmin_z 1/2 |A z - y|^2 + 1/2 |D z|^2``, D the weighted differences of neighbours in space and time.
 
     Holes are filled from the frames before and after, and from their edges where they last; missing frames fade into
-    each other; a blur is sharpened as far as noise allows. Found by conjugate gradients, preconditioned with the
-    operator's own data step; no gradient goes through it.
+    each other; a blur is sharpened as far as noise allows; what has lost its colours is grey. Found by conjugate
+    gradients, preconditioned with the operator's own data step; no gradient goes through it.
 
     Args:
         operator: any linear operator.
@@ -35,8 +37,11 @@ def smooth_inverse(operator: LinearOperator, observed: Tensor, space: float, tim
         ``(B, T, C, H, W)``.
     """
     weighted = operator.adjoint(observed)
-    seen = operator.adjoint(operator(torch.ones_like(weighted))) != 0
-    weights = {axis: _weights(seen, axis, space, time) for axis in _AXES}
+    ones = operator.adjoint(operator(torch.ones_like(weighted)))
+    weights = {_AXES[axis]: _weights(ones != 0, axis, space, time) for axis in _AXES}
+    colourless = _colourless(operator, ones)
+    if colourless is not None:
+        weights[2] = _CHANNELS * colourless.expand(-1, -1, ones.shape[2] - 1, -1, -1)
     nothing = torch.zeros_like(observed)
     rho = 2 * max(space, time)
 
@@ -62,11 +67,22 @@ def _weights(seen: Tensor, axis: str, space: float, time: float) -> Tensor:
     return torch.where(both, known, hole)
 
 
-def roughness(z: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """``D^T D z`` for clips ``(B, T, C, H, W)`` and the weights of squared differences along each axis."""
+def _colourless(operator: LinearOperator, ones: Tensor) -> Tensor | None:
+    """``(B, T, 1, H, W)``, 1 where all that is known of a pixel is a sum over its channels, else 0; None if it is so
+    nowhere. ``ones`` is A^T A of a clip of ones: there, that of any clip is the same but for a factor."""
+    first = torch.zeros_like(ones)
+    first[:, :, 0] = 1
+    first = operator.adjoint(operator(first))
+    size = ones.abs().amax(2, keepdim=True) * first.abs().amax(2, keepdim=True)
+    across = (first * ones[:, :, :1] - ones * first[:, :, :1]).abs().amax(2, keepdim=True)
+    found = (size > 0) & (across <= 1e-4 * size)
+    return found.to(ones) if ones.shape[2] > 1 and bool(found.any()) else None
+
+
+def roughness(z: Tensor, weights: dict[int, Tensor]) -> Tensor:
+    """``D^T D z`` for clips ``(B, T, C, H, W)`` and the weights of squared differences, by axis."""
     out = torch.zeros_like(z)
-    for axis, weight in weights.items():
-        dim = _AXES[axis]
+    for dim, weight in weights.items():
         step = weight.to(z) * z.diff(dim=dim)
         out.narrow(dim, z.shape[dim] - step.shape[dim], step.shape[dim]).add_(step)
         out.narrow(dim, 0, step.shape[dim]).sub_(step)
