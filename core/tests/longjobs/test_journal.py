@@ -173,10 +173,12 @@ def test_the_journal_of_a_long_film_is_small(tmp_path):
     book = Journal.create(tmp_path / "x.restore", {"identity": {"recipe": {"k" * 50: "v" * 100}},
                                                    "cuts": list(range(0, 100_000, 90)),
                                                    "bounds": list(range(0, 100_001, 250))})  # fmt: skip
-    entry = {"segment": 100_000, "first": 100_000, "frames": 250, "from": 10**12, "to": 10**12,
-             "file": "000400.packets", "size": 10**9, "sha256": "f" * 64, "state": "000400.state", "state_sha": "f" * 64, "width": 3840,
-             "height": 2160, "codec": "h264", "seconds": 1e4, "cpu": 1e4, "decoded": 500,
-             "said": ["bf16, channels-last", "look_ahead 16, chunks of 32", "w" * 120]}  # fmt: skip
+    entry = {
+        **{"segment": 100_000, "first": 100_000, "frames": 250, "from": 10**12, "to": 10**12, "size": 10**9},
+        **{"file": "000400.packets", "sha256": "f" * 64, "state": "000400.state", "state_sha": "f" * 64},
+        **{"width": 3840, "height": 2160, "codec": "h264", "seconds": 1e4, "cpu": 1e4, "decoded": 500},
+        "said": ["bf16, channels-last", "look_ahead 16, chunks of 32", "w" * 120],
+    }
     for _ in range(400):
         book.append(entry)
     assert (tmp_path / "x.restore/journal").stat().st_size < 400_000

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path), metavar="[INPUT]...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Result, or a folder for several results.")
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.option("-o", "--output", help="Result, or a folder for several results.")
 @source
 @overrides
 @click.option("--reference", type=click.Path(path_type=Path), help="The clean original: measure the result against it.")
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 @lock
 @as_json
 def command(
-    inputs: tuple[Path, ...],
-    output: Path | None,
+    inputs: tuple[str, ...],
+    output: str | None,
     plugin: str | None,
     recipe: str | None,
     overrides: tuple[str, ...],
@@ -55,6 +55,7 @@ def command(
 
     A long video is restored in parts, which are kept in a folder beside the output until all are joined: the same
     command goes on where an interrupted one was. --workers and --ray give parts, and short files, to several workers.
+    INPUT and output may be URLs (s3://, sftp://, https://, whatever fsspec reaches).
 
     \b
     restore run --plugin srsenet                         the sample
@@ -82,27 +83,30 @@ def command(
     if lock is not None:
         enforce(lock, "run", checked, document, registry(), {})
     sample = not inputs
+    places = _Places(inputs, output, overwrite)
+    paths, target = places.inputs, places.output
     if sample:
         from restore.samples import path
 
         overwrite = True
-        if output is None:
-            output = Path(f"sample_restored.{checked.run.output.container or 'mkv'}")
+        if target is None:
+            target = Path(f"sample_restored.{checked.run.output.container or 'mkv'}")
         say("no INPUT: restoring the sample clip that comes with restore")
-        inputs = (_damaged(path("sample.mkv"), output, checked),)
+        paths = [_damaged(path("sample.mkv"), target, checked)]
     if workers is not None and ray is not None:
         raise RequestError("give either --workers or --ray: the workers of a cluster are as many as it has")
-    several = len(inputs) > 1 or any(path.is_dir() for path in inputs)
-    ledger = Ledger(_folder(output), restart) if several else None
-    known = ledger.outputs if ledger else [output] if output is not None and was_joined(output) else []
-    planned = jobs.plan(inputs, output, checked.run.output, overwrite, known)
+    several = len(paths) > 1 or any(path.is_dir() for path in paths)
+    ledger = Ledger(_folder(target), restart) if several else None
+    known = ledger.outputs if ledger else [target] if target is not None and was_joined(target) else []
+    planned = jobs.plan(paths, target, checked.run.output, overwrite, known)
     if reference is not None and len(planned.jobs) != 1:
         raise RequestError("--reference goes with one INPUT")
-    command = _Command(planned, checked, document, overwrite, restart, ledger)
+    command = _Command(planned, checked, document, overwrite, restart, ledger, places.origins)
     command.run(workers, ray)
     results, failed = command.ordered(), command.failed
     if reference is not None or sample:
         _measure(planned.jobs[0], results[0], reference, sample)
+    places.send(planned.jobs, results)
     if json_:
         print_json({"results": results})
     else:
@@ -110,6 +114,47 @@ def command(
             click.echo(_sentence(result))
     if failed:
         sys.exit(1)
+
+
+class _Places:
+    """Inputs and output of one call on this machine, and where they are from and go to.
+
+    Raises:
+        RequestError: a URL that does not exist, or one that does and may not be replaced.
+    """
+
+    def __init__(self, inputs: tuple[str, ...], output: str | None, overwrite: bool) -> None:
+        from restore.errors import RequestError
+        from restore.longjobs import remote
+
+        self.origins: dict[str, str] = {}
+        self.inputs: list[Path] = []
+        self._url = output if output is not None and remote.is_url(output) else None
+        if self._url is not None:
+            if any(text.rstrip("/") == self._url.rstrip("/") for text in inputs):
+                raise RequestError(f"{self._url} is the input itself; give another name for the output")
+            if not overwrite and Path(self._url).suffix and remote.exists(self._url):
+                raise RequestError(f"{self._url} exists already; give another name or --overwrite")
+        self.output = None if output is None else Path(output) if self._url is None else remote.staged(self._url)
+        for text in inputs:
+            if remote.is_url(text):
+                self.inputs.append(remote.fetch(text))
+                self.origins[str(self.inputs[-1])] = text
+            else:
+                self.inputs.append(Path(text))
+
+    def send(self, files: list[Job], results: list[dict[str, Any]]) -> None:
+        """Results to where they go; what they say of their places becomes true."""
+        from restore.longjobs import remote
+
+        by_name = {result["output"]: result for result in results}
+        for job in files:
+            result = by_name.get(str(job.output))
+            if self._url is None or result is None:
+                continue
+            url = self._url if job.output == self.output else f"{self._url.rstrip('/')}/{job.output.name}"
+            remote.send(job.output, url)
+            result["output"] = url
 
 
 def _folder(output: Path | None) -> Path:
@@ -128,7 +173,9 @@ class _Command:
         overwrite: bool,
         restart: bool,
         ledger: Ledger | None,
+        origins: dict[str, str],
     ) -> None:
+        self.origins = origins
         self.planned, self.recipe, self.document = planned, recipe, document
         self.overwrite, self.restart, self.ledger = overwrite, restart, ledger
         self.results: dict[Path, dict[str, Any]] = {}
@@ -144,7 +191,8 @@ class _Command:
         complete = False
         try:
             files = self._left()
-            setting = restoring.setting_of(self.recipe, self.document, files, self.overwrite or self.ledger is not None)
+            overwrite = self.overwrite or self.ledger is not None
+            setting = restoring.setting_of(self.recipe, self.document, files, overwrite, self.origins)
             if workers is None and ray is None:
                 stages = setting.build(None)
                 restoring.restore_here(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Mapping
@@ -15,10 +16,12 @@ from restore import lock
 from restore.errors import MediaError, RequestError, RestoreError
 from restore.longjobs.identity import stamp
 from restore.longjobs.journal import failure, write_through
+from restore.longjobs.remote import fetch
 from restore.longjobs.work import Look, Piece, Setting, Task, Whole, Workbench
 from restore.longjobs.workers import Event
 from restore.progress import hide_bars, say
 
+_ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 _LOST = 60.0  # seconds without a node to put a worker on, after which the work ends
 
 
@@ -63,7 +66,7 @@ class _Actor:
         bench = self._bench = self._bench or Workbench(self._setting, self._device)
         self._advanced = 0
         with tempfile.TemporaryDirectory(prefix="restore-") as name:
-            local = _moved(task, Path(name), files)
+            local = _moved(_fetched(task, self._setting.origins), Path(name), files)
             result = bench.do(local, self._advance)
             return _Made(result, _written(local))
 
@@ -73,6 +76,27 @@ class _Actor:
     def advanced(self) -> int:
         """Frames of the task at hand that are finished."""
         return self._advanced
+
+
+def _fetched(task: Task, origins: Mapping[str, str]) -> Task:
+    """A task on this node's own copy of a source that was given as a URL."""
+    if isinstance(task, Whole):
+        url = _origin(task.source.path, origins)
+        return task if url is None else attrs.evolve(task, source=attrs.evolve(task.source, path=fetch(url)))
+    if isinstance(task, (Piece, Look)):
+        url = _origin(task.source, origins)
+        return task if url is None else attrs.evolve(task, source=fetch(url))
+    return task
+
+
+def _origin(path: Path, origins: Mapping[str, str]) -> str | None:
+    """The URL of a file that is not on this machine, or of the folder that it is from."""
+    if path.exists():
+        return None
+    if str(path) in origins:
+        return origins[str(path)]
+    folder = origins.get(str(path.parent))
+    return None if folder is None else f"{folder.rstrip('/')}/{path.name}"
 
 
 def _moved(task: Task, folder: Path, files: Mapping[str, bytes]) -> Task:
@@ -140,7 +164,11 @@ class RayWorkers:
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0)) if setting.recipe.run.device in ("auto", "cuda") else 0
         count = workers or gpus or max(1, int(resources.get("CPU", 1)))
-        self._threads = max(1, int(resources.get("CPU", 1)) // count)
+        cpus = resources.get("CPU", 1.0)
+        self._threads, self._share = (
+            max(1, int(cpus) // count),
+            max(1, cpus // count) if cpus >= count else cpus / count,
+        )
         self._setting, self._gpu = setting, gpus > 0
         self._all = [self._begin() for _ in range(count)]
         self._tasks: dict[int, tuple[Any, Task]] = {}
@@ -152,7 +180,7 @@ class RayWorkers:
             raise
 
     def _begin(self) -> Any:
-        options = {"num_gpus": 1, "num_cpus": 0} if self._gpu else {"num_cpus": self._threads}
+        options = {"num_gpus": 1, "num_cpus": 0} if self._gpu else {"num_cpus": self._share}
         # Two calls at a time: one works, the other tells how far it is.
         kind = self._ray.remote(_Actor).options(max_concurrency=2, **options)
         return kind.remote(self._setting, self._threads, self._gpu)
@@ -261,5 +289,7 @@ class RayWorkers:
 
 
 def _reason(error: BaseException) -> str:
+    """The line of a traceback that says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    told = [line for line in lines if _ERROR.match(line)]
+    return (told or lines[:1] or [type(error).__name__])[-1]

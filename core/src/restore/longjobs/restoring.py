@@ -30,9 +30,16 @@ def build(document: Document, work: int | None, device: str | None) -> Stages:
     return jobs.build_stages(check(document), document, builder(registry()), work)
 
 
-def setting_of(recipe: Recipe, document: Document, files: Sequence[jobs.Job], overwrite: bool) -> Setting:
-    """What workers know of a recipe."""
-    return Setting(recipe, functools.partial(build, document, jobs.work_of(files)), overwrite, document)
+def setting_of(
+    recipe: Recipe,
+    document: Document,
+    files: Sequence[jobs.Job],
+    overwrite: bool,
+    origins: Mapping[str, str] | None = None,
+) -> Setting:
+    """What workers know of a recipe; ``origins`` are URLs of files, by the names of their copies here."""
+    builds = functools.partial(build, document, jobs.work_of(files))
+    return Setting(recipe, builds, overwrite, document, origins or {})
 
 
 def identity_of(setting: Setting) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, Callable, Iterator, Protocol, Sequence
+from typing import Any, Callable, Iterator, Mapping, Protocol, Sequence
 
 import attrs
 import torch
@@ -57,12 +57,14 @@ class Setting:
             processes.
         overwrite: existing outputs may be replaced.
         document: the recipe as it was read, where there is one: other nodes check by it that they have the same.
+        origins: URLs of inputs, by the names of their copies here: another machine fetches its own.
     """
 
     recipe: Recipe
     build: Callable[[str | None], Stages]
     overwrite: bool = False
     document: Document | None = None
+    origins: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def options(self) -> OutputOptions:
