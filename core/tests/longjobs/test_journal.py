@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import av
 import pytest
 from long_work import moving, restore, restore_silently
 from restore import MediaError, RequestError
@@ -349,6 +350,22 @@ def test_a_hung_decode_ends(source, tmp_path, monkeypatch):
         restore(source, tmp_path / "out.mkv", "frame", time_limit=0.3, identity={})
     monkeypatch.undo()
     assert restore(source, tmp_path / "out.mkv", "frame", identity={})["resumed"] == 2
+
+
+def test_a_source_that_breaks_in_the_middle_gives_what_came_before(clips, tmp_path):
+    """Packets are all there, but one in the third part cannot be decoded."""
+    source = clips.make(tmp_path / "in.mkv", frames=90, size=(32, 48), planes=moving, gop=10, audio=1)
+    with av.open(str(source)) as container:
+        packet = [p for p in container.demux(container.streams.video[0]) if p.size][53]
+        data, place = bytes(packet), source.read_bytes().index(bytes(packet))
+    broken = bytearray(source.read_bytes())
+    broken[place : place + len(data)] = bytes(len(data))
+    source.write_bytes(broken)
+    with pytest.raises(MediaError, match=r"(?s)breaks at frame 5.*until then \(40 frames\) is in") as caught:
+        restore(source, tmp_path / "out.mkv", "frame")
+    assert str(tmp_path / "out.partial.mkv") in str(caught.value)
+    assert len(clips.read(tmp_path / "out.partial.mkv")) == 40
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "out.partial.mkv"]
 
 
 def toml(tmp_path, frames=20):

@@ -16,8 +16,8 @@ from restore.longjobs.journal import Journal, folder_for, peek, sha256_of
 from restore.longjobs.planning import Context, Segment, bounds_of, segments_of
 from restore.longjobs.work import Look, Piece, Setting, Task, Whole
 from restore.media.encoders import choose_codec, choose_layout, container_for
-from restore.media.files import check_output
-from restore.media.indexing import NotIndexed, VideoIndex, index_video
+from restore.media.files import check_output, partial_name
+from restore.media.indexing import Broken, NotIndexed, VideoIndex, index_video
 from restore.media.joining import JoinedWriter, joinable
 from restore.media.probe import MediaInfo
 from restore.media.reader import VideoReader
@@ -147,7 +147,7 @@ class Film:
             attempts: how often each key has failed.
         """
         if self._at_once:
-            return self._give(WHOLE, Whole(self.job.source, self.job.output))
+            return self._give(WHOLE, Whole(self.job.source, self.job.output, again=WHOLE in attempts))
         if not self.segments:
             return self._give(LOOK, Look(self.job.source.path))
         for segment in self.segments:
@@ -280,9 +280,10 @@ class Film:
             "resumed": self._resumed,
         }
 
-    def _join(self, entries: list[dict[str, Any]]) -> list[str]:
+    def _join(self, entries: list[dict[str, Any]], partial: Path | None = None) -> list[str]:
+        """Of all parts, or of the first ones into a file that says by its name that it is not whole."""
         assert self.journal is not None
-        source, output, options = self.job.source, self.job.output, self.setting.options
+        source, output, options = self.job.source, partial or self.job.output, self.setting.options
         width, height = entries[0]["width"], entries[0]["height"]
         layout = choose_layout(
             source.layout, width, height, choose_codec(output, source.layout, options, width), options.pixel_format
@@ -294,11 +295,13 @@ class Film:
             try:
                 for packet in writer.join([self.journal.folder / e["file"] for e in entries]):
                     follower.up_to(float(packet.pts * writer.seconds))
-                follower.up_to(None)
+                if partial is None:
+                    follower.up_to(None)
                 if list(stamp(source.path)) != list(self._stamp):
                     raise MediaError(f"{source.path} was changed while it was being restored")
                 # Should the power go between the next two steps, the file of that name is known to be ours.
-                self.journal.append({"joined": True})
+                if partial is None:
+                    self.journal.append({"joined": True})
                 writer.commit()
             except BaseException:
                 writer.abort(keep=False)
@@ -307,12 +310,29 @@ class Film:
                 follower.close()
         return writer.warnings
 
-    def kept(self) -> str:
-        """For an error: what is kept, and how to go on; empty where nothing is."""
+    def kept(self, error: BaseException | None = None) -> str:
+        """For an error: what is kept, and how to go on; empty where nothing is. Where the source itself is broken,
+        going on would meet the same frame again: the parts before it become a file."""
         if self.journal is None or not self._finished:
             return ""
+        if isinstance(error, Broken):
+            return self._salvaged()
         count = f"{len(self._finished)} of {len(self.segments)} parts of it are finished"
         return f"{count} and kept in {self.journal.folder}; the same command goes on behind them"
+
+    def _salvaged(self) -> str:
+        assert self.journal is not None
+        whole = []
+        for segment in self.segments:
+            if segment.number not in self._finished:
+                break
+            whole.append(self._finished[segment.number])
+        if whole:
+            target = partial_name(self.job.output)
+            self._join(whole, target)
+        self._finished.clear()
+        frames = sum(e["frames"] for e in whole)
+        return f"What was finished until then ({frames} frames) is in {target}" if whole else ""
 
     def close(self) -> None:
         """Lets go of the journal; it stays where there is something in it."""

@@ -174,9 +174,12 @@ class Conductor:
                     continue
             if film in self._errors:
                 self._open.remove(film)
-                kept = film.kept()
-                film.close()
                 failure = self._errors[film]
+                try:
+                    kept = film.kept(failure)
+                except RestoreError as error:
+                    kept = str(error)
+                film.close()
                 self._on_failed(film, type(failure)(f"{failure}\n{kept}") if kept else failure)
 
 

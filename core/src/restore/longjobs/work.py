@@ -113,11 +113,12 @@ class Whole:
 
     source: MediaInfo
     output: Path
+    again: bool = False  # a worker died with it, perhaps when the output had just got its name
 
     def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
         """What :func:`restore.inference.jobs.run_job` says of it."""
         job = jobs.Job(self.source, self.output)
-        result = jobs.run_job(job, bench.stages, bench.setting.recipe, bench.setting.overwrite)
+        result = jobs.run_job(job, bench.stages, bench.setting.recipe, bench.setting.overwrite or self.again)
         advance(result["frames"])
         return {**result, "stamp": stamp(self.output)}
 

@@ -24,6 +24,10 @@ class NotIndexed(MediaError):
     """A video whose frames cannot be told from its packets, or that is not whole; it is read from end to end."""
 
 
+class Broken(MediaError):
+    """A file breaks at a frame; those before it are whole."""
+
+
 @attrs.frozen
 class VideoIndex:
     """The frames of a video in the order they are shown.
@@ -122,7 +126,8 @@ class StretchReader(VideoReader):
         stretch: from :meth:`VideoIndex.stretch` of this file.
 
     Raises:
-        RequestError, MediaError: as for :class:`VideoReader`; also where the frames are not those of the index.
+        RequestError: as for :class:`VideoReader`.
+        Broken: while iterating, when the file breaks, or its frames are not those of the index.
     """
 
     def __init__(self, path: str | Path, stretch: Stretch) -> None:
@@ -143,7 +148,7 @@ class StretchReader(VideoReader):
             if given == len(wanted):
                 return
         reason = self._broken or "its frames are not those that its packets promise"
-        raise MediaError(self._message(self.stretch.first + given, wanted[given], reason))
+        raise Broken(self._message(self.stretch.first + given, wanted[given], reason))
 
     def _step(self) -> int:
         wanted = self.stretch.pts
