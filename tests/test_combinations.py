@@ -22,7 +22,8 @@ def everything(installed):
 
 def test_the_page_holds_every_component_and_nothing_is_broken(everything):
     marks, values = read(PAGE.read_text(encoding="utf-8")), axes(everything)
-    shown = {axis: {pair[1] for pair in marks if pair[0] == axis} for axis in AXES}
+    named = [side for pair in marks for side in (pair[:2], pair[2:])]
+    shown = {axis: {name for of, name in named if of == axis} for axis in AXES}
     missing = "python tools/matrix.py writes the page again"
     assert shown == {axis: set(names) for axis, names in values.items()}, missing
     for one, other in itertools.combinations(AXES, 2):
@@ -34,7 +35,7 @@ def test_the_page_holds_every_component_and_nothing_is_broken(everything):
 
 
 def test_a_sample_of_its_cells_is_as_it_says(everything, tmp_path):
-    """Every so many of the pairs of models and degradations; then one cell for each other component."""
+    """Every so many of the pairs of models and degradations; and the third-party packages among other things."""
     marks, cells = read(PAGE.read_text(encoding="utf-8")), Cells(everything, tmp_path)
     pairs = sorted(pair for pair in marks if pair[0] == "model" and pair[2] == "degradation")
     chosen = [Cell(model, degradation) for _, model, _, degradation in pairs[7 :: len(pairs) // SAMPLED]]

@@ -99,11 +99,6 @@ class Covering:
             print(f"{self.count} cells, {len(self.verdicts)} pairs", file=sys.stderr, flush=True)
         return result
 
-    def works(self, one: str, first: str, other: str, second: str) -> bool:
-        """Whether a pair is known to train."""
-        result = self.verdicts.get(pair(one, first, other, second))
-        return result is not None and result.status == "works"
-
     def _candidates(self, wanted: Pair) -> Iterator[Cell]:
         """Cells with both values: first one that tries many other pairs too, then those where all else is plain."""
         fixed = {wanted[0]: wanted[1], wanted[2]: wanted[3]}
@@ -120,7 +115,10 @@ class Covering:
             base = {"model": model, "degradation": degradation}
             if any(fixed.get(axis, value) != value for axis, value in base.items()):
                 continue
-            if self.works("model", model, "degradation", degradation) and not self._refused({**base, **fixed}, fixed):
+            together = self.verdicts[pair("model", model, "degradation", degradation)].status
+            # A model with nothing to train says so itself, where it is the one that is asked for.
+            ready = together == "works" or (together == "runs" and "model" in fixed)
+            if ready and not self._refused({**base, **fixed}, fixed):
                 found.append((model, degradation))
         # Spread over the models, so that the next try is unlike the last.
         turn, turns = [], Counter[str]()
@@ -135,7 +133,7 @@ class Covering:
             if one in fixed and other in fixed:
                 continue
             result = self.verdicts.get(pair(one, chosen[one], other, chosen[other]))
-            if result is not None and result.status != "works":
+            if result is not None and result.status not in ("works", "runs"):
                 return True
         return False
 

@@ -47,10 +47,10 @@ def pair(one: str, first: str, other: str, second: str) -> Pair:
 
 
 def alike(reason: str, names: Iterable[str]) -> str:
-    """A reason without its numbers and these names: what two cells have in common."""
+    """A reason without its numbers, these names and those of classes: what two cells have in common."""
     for name in sorted(names, key=len, reverse=True):
         reason = reason.replace(name, "NAME")
-    return re.sub(r"\d+", "N", reason)
+    return re.sub(r"\d+", "N", re.sub(r"\b[A-Z][a-z]+\w*", "CLASS", reason))
 
 
 class Reasons:

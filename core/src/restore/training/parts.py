@@ -242,6 +242,8 @@ class _Makers:
                     what = "parameter" if key == "freeze" else "module"
                     shown = ", ".join(sorted({n.partition(".")[0] for n in known}))
                     raise plan.place.child(key).error(f"{pattern!r} matches no {what} of the model; it has {shown}")
+        if not self.named:
+            raise plan.place.error("the model has no parameters to train")
         if all(matches(n, plan.freeze) for n, _ in self.named):
             raise plan.place.child("freeze").error("nothing is left to train")
 
