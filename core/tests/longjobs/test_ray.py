@@ -50,7 +50,8 @@ def test_two_workers_one_killed_one_video_and_ten(cluster, clips, tmp_path, capf
     def kill():
         while not (folder_for(files[0][1]) / "000000.packets").exists():
             time.sleep(0.002)
-        os.kill(pool.ids[0], signal.SIGKILL)
+        busy = [k for k in range(2) if k not in pool.free()] or [0]
+        os.kill(pool.ids[busy[0]], signal.SIGKILL)
 
     threading.Thread(target=kill, daemon=True).start()
     results, errors = {}, {}

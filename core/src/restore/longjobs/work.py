@@ -178,7 +178,7 @@ class Piece:
         settled: how each model is run.
         target: file for the packets.
         state_in, state_out: files of what ``causal`` carries; None: nothing comes in, nothing is wanted.
-        attempt: from 1; after a worker died with a part, the next takes smaller tiles, the one after it less precision.
+        attempt: from 1; where two workers died with a part, the third takes smaller tiles and less precision.
     """
 
     source: Path
@@ -232,17 +232,21 @@ class Piece:
 
 
 def ease(parts: Stages, attempt: int) -> None:
-    """Less memory for a part whose worker died, perhaps of it: half a tile from the second time on, less precision from
-    the third."""
-    if attempt < 2:
+    """Less memory for a part that two workers died with, perhaps of it: half a tile, and less precision.
+
+    One death changes nothing: a machine may have been switched off, and the output shall not tell.
+    """
+    if attempt < 3:
         return
     for runner in parts.restorers:
         known = runner.settled()
-        tiles = [[*shape, max(32, (min(tile, *shape[-2:]) if tile else max(shape[-2:])) // 2)]
-                 for *shape, tile in known["tiles"]]  # fmt: skip
-        runner.settle({**known, "tiles": tiles})
-    if attempt > 2:
-        _less_precise(parts, "a worker died with this part twice")
+        smaller = [
+            [*shape, max(32, (min(tile, *shape[-2:]) if tile else max(shape[-2:])) // 2)]
+            for *shape, tile in known["tiles"]
+        ]
+        runner.settle({**known, "tiles": smaller})
+        runner.warn_once(f"{runner.name}: two workers died with a part; it is restored in smaller tiles")
+    _less_precise(parts, "two workers died with a part")
 
 
 def _less_precise(parts: Stages, why: str) -> bool:
