@@ -13,6 +13,7 @@ from restore.contracts import (
     Metric,
     Model,
     Pair,
+    Place,
     Prediction,
     Pruner,
     Schedule,
@@ -20,6 +21,8 @@ from restore.contracts import (
     Sweep,
     Teacher,
     Traits,
+    VideoMeasurement,
+    Window,
 )
 from restore.errors import MediaError, RequestError, RestoreError
 from restore.hookspecs import hookimpl
@@ -37,6 +40,7 @@ __all__ = [
     "Metric",
     "Model",
     "Pair",
+    "Place",
     "Prediction",
     "Pruner",
     "RemoteWeights",
@@ -47,6 +51,8 @@ __all__ = [
     "Sweep",
     "Teacher",
     "Traits",
+    "VideoMeasurement",
+    "Window",
     "__version__",
     "hookimpl",
 ]

@@ -257,7 +257,7 @@ class Window:
 
 
 @runtime_checkable
-class VideoMeasurement(Protocol):
+class VideoMeasurement(Degradation, Protocol):
     """A linear degradation whose result is a video that people have in a file: with a logo, blurred, at half the frame
     rate, without colour, small. The table ``[operator]`` of a recipe names one, and the engine gives models that need
     their operator the one that belongs to each window of the file.
