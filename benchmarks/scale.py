@@ -106,7 +106,7 @@ def _parts(frames: int, length: int) -> list[int]:
 
 
 def cpu() -> float:
-    """Of this process and of those that it began and that have ended."""
+    """Of this process and of those that it began and that have ended: so workers are begun by it, not by a helper."""
     return sum(
         r.ru_utime + r.ru_stime for r in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     )
@@ -238,7 +238,7 @@ def _start_cost(setting: Setting, folder: Path) -> float:
         out.mux(stream.encode(None))
     job = One(probe(one), folder / "one.out.mkv")
     nothing = lambda *_: None  # noqa: E731
-    return timed(lambda: restore_by(Processes(setting, 1), [job], setting, {}, nothing, nothing))[1]
+    return timed(lambda: restore_by(Processes(setting, 1, start="spawn"), [job], setting, {}, nothing, nothing))[1]
 
 
 def check_against(costs: Costs, source: Path, folder: Path, setting: Setting, length: int) -> list[str]:
@@ -249,7 +249,8 @@ def check_against(costs: Costs, source: Path, folder: Path, setting: Setting, le
     for workers in (1, 2):
         output = folder / f"checked-{workers}.mkv"
         start = time.perf_counter()
-        run = functools.partial(restore_by, Processes(setting, workers), [Job(info, output)], setting, {},
+        pool = Processes(setting, workers, start="spawn")
+        run = functools.partial(restore_by, pool, [Job(info, output)], setting, {},
                                 lambda *_: None, lambda _, e: errors.append(e))  # fmt: skip
         _, spent = timed(run)
         clock = time.perf_counter() - start

@@ -114,11 +114,20 @@ def device_of(worker: int, asked: str) -> str | None:
     return f"cuda:{worker % count}" if count else None
 
 
+def _context(start: str | None) -> Any:
+    """How processes begin: from one that has imported all and done nothing, where the system can do that."""
+    if start == "spawn" or "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["restore.longjobs.work"])
+    return context
+
+
 class _Process:
     """One of this machine's workers, from here."""
 
-    def __init__(self, setting: Setting, number: int, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, setting: Setting, number: int, threads: int, start: str | None) -> None:
+        context = _context(start)
         self.pipe, theirs = context.Pipe()
         device = device_of(number, setting.recipe.run.device)
         self.process = context.Process(target=_serve, args=(theirs, setting, device, threads), daemon=True)
@@ -148,14 +157,15 @@ class Processes:
     Args:
         setting: what workers know; it is pickled.
         workers: how many.
+        start: ``spawn`` begins each from nothing, which takes seconds; None: as is quickest here.
     """
 
     remote = False
 
-    def __init__(self, setting: Setting, workers: int) -> None:
-        self._setting = setting
+    def __init__(self, setting: Setting, workers: int, start: str | None = None) -> None:
+        self._setting, self._start = setting, start
         self._threads = max(1, cores() // workers)
-        self._all = [_Process(setting, k, self._threads) for k in range(workers)]
+        self._all = [_Process(setting, k, self._threads, start) for k in range(workers)]
 
     @property
     def workers(self) -> int:
@@ -184,7 +194,7 @@ class Processes:
         pipes = {p.pipe: k for k, p in enumerate(self._all)}
         events: list[Event] = []
         for pipe in connection.wait(list(pipes), seconds):
-            number = pipes[pipe]  # type: ignore[index]
+            number = pipes[pipe]
             try:
                 while self._all[number].pipe.poll():
                     events += self._said(number, *self._all[number].pipe.recv())
@@ -205,7 +215,7 @@ class Processes:
 
     def _replaced(self, number: int, how: str) -> Event:
         self._all[number].stop()
-        self._all[number] = _Process(self._setting, number, self._threads)
+        self._all[number] = _Process(self._setting, number, self._threads, self._start)
         return Event(number, "died", how)
 
     def close(self) -> None:
