@@ -69,6 +69,12 @@ def restore_losses() -> list[Component]:
         Component("charbonnier", f"{_HERE}.losses.pixel:Charbonnier", "sqrt(d^2 + eps^2), a differentiable L1"),
         Component("l1", f"{_HERE}.losses.pixel:L1", "absolute difference"),
         Component("mse", f"{_HERE}.losses.pixel:MSE", "squared difference"),
+        Component(
+            "log-mse",
+            f"{_HERE}.losses.pixel:LogMSE",
+            "what PSNR counts, so that every frame weighs alike",
+            "Chen et al., HINet: Half Instance Normalization Network for Image Restoration, 2021",
+        ),
     ]
 
 

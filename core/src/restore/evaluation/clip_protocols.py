@@ -64,7 +64,8 @@ class ClipProtocol:
             )
         if self.gains and traits.scale != 1:
             raise RequestError(
-                f"protocol {self.name} scores gains over observed frames, the model enlarges: take clips"
+                f"protocol {self.name} scores gains over observed frames, the model enlarges by {traits.scale}; "
+                "take clips"
             )
 
     def planes(self, clip: Tensor) -> Tensor:

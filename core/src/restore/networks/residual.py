@@ -24,6 +24,17 @@ def activation(kind: Activation) -> nn.Module:
     raise ValueError(f"activation must be relu or leaky, got {kind!r}")
 
 
+def kaiming(*modules: nn.Module) -> None:
+    """Begin the convolutions in modules, which stand before leaky activations, so that values keep their size through
+    them (He et al., 2015), and biases at zero. Torch's own beginning makes values smaller with every layer; a
+    zero-initialised last layer then sees next to nothing, and learns slowly."""
+    for layer in (inner for module in modules for inner in module.modules()):
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=0.1)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class ResidualBlock(nn.Module):
     """``x + conv3(act(conv3(x)))``, with biases: ``2 * (9 c^2 + c)`` parameters.
 

@@ -61,7 +61,8 @@ _RECIPES = {
     "ldr-ae-small": "the same for two cores, for crds:small",
     "paper-mfqe": "training on MFQE 2.0 at the paper's settings",
     "paper-ldv": "training on LDV 2.0 at the paper's settings",
-    "small": "training for two cores, on pairs that crds:pool made",
+    "small-frames": "training for two cores, first leg, on frames that crds:pool made",
+    "small": "training for two cores, on clips that crds:pool made",
     "small-direct": "the same, clips coded as they are drawn",
     "pool": "what python -m restore_crds.pool codes for crds:small",
 }

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from restore.contracts import Pair, Prediction, Step
+from restore.functional.color import rgb_to_y
 
 Reduction = Literal["mean", "sum", "image"]
 
@@ -66,3 +67,32 @@ class MSE:
     def __call__(self, prediction: Prediction, pair: Pair, step: Step) -> Tensor:
         """The scalar loss between ``prediction.restored`` and ``pair.target``."""
         return reduce((prediction.restored - pair.target) ** 2, self.reduction)
+
+
+class LogMSE:
+    """``log10(mse + eps^2)`` of each frame, in the mean over frames: PSNR in -10 dB, and what PSNR loss means in the field
+    (Chen et al., HINet, 2021). A frame that is hardly spoilt counts as much as one that is spoilt beyond repair, whose
+    errors would else drown it.
+
+    Args:
+        plane: ``rgb``: all channels; ``y``: luma alone, BT.601's in studio range, as protocols count it.
+        eps: on the [0, 1] scale; keeps what is perfect already finite.
+
+    Raises:
+        ValueError: eps is not above 0; later, ``y`` of clips that do not have three channels.
+    """
+
+    def __init__(self, plane: Literal["rgb", "y"] = "rgb", eps: float = 1e-3) -> None:
+        if not eps > 0:
+            raise ValueError(f"eps must be above 0, got {eps}")
+        self.plane, self.eps = plane, eps
+
+    def __call__(self, prediction: Prediction, pair: Pair, step: Step) -> Tensor:
+        """The scalar loss between ``prediction.restored`` and ``pair.target``, ``(B, T, C, H, W)``."""
+        restored, target = prediction.restored, pair.target
+        if self.plane == "y":
+            if target.shape[2] != 3:  # noqa: PLR2004 - red, green and blue
+                raise ValueError(f"luma is taken of clips of 3 channels, these have {target.shape[2]}")
+            restored, target = rgb_to_y(restored), rgb_to_y(target)
+        difference = restored - target
+        return (difference.square().mean(dim=(-3, -2, -1)) + self.eps**2).log10().mean()

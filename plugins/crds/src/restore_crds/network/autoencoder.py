@@ -6,38 +6,44 @@ from typing import Literal
 
 import torch
 from restore import Halo, Traits
-from restore.networks.residual import residual_chain
+from restore.networks.residual import kaiming, residual_chain
 from restore.pruning import Gate, PruneGraph, Slot, chain_gates
 from torch import Tensor, nn
 
-STRIDE = 4  # pixels of a frame per place of its latent representation
-
+Stride = Literal[4, 2]
 Upsampling = Literal["two-step", "one-step"]
 
 
 class Encoder(nn.Module):
-    """A frame to its latent representation, a quarter of its size along each side.
+    """A frame to its latent representation.
 
     Args:
         features: channels.
         blocks: residual blocks.
+        stride: pixels of a frame per place of its latent representation, along each side (paper: 4).
+
+    Raises:
+        ValueError: another stride than 4 or 2.
     """
 
-    def __init__(self, features: int, blocks: int) -> None:
+    def __init__(self, features: int, blocks: int, stride: Stride = 4) -> None:
         super().__init__()
+        if stride not in (4, 2):
+            raise ValueError(f"stride must be 4 or 2, got {stride}")
         self.reduce = nn.Sequential(
             nn.Conv2d(3, features, 3, stride=2, padding=1),
             nn.LeakyReLU(0.1),
-            nn.Conv2d(features, features, 3, stride=2, padding=1),
+            nn.Conv2d(features, features, 3, stride=stride // 2, padding=1),
             nn.LeakyReLU(0.1),
             nn.Conv2d(features, features, 3, padding=1),
             nn.LeakyReLU(0.1),
         )
+        kaiming(self.reduce)
         self.body = residual_chain(features, blocks)
-        self.reach = 1 + 2 + STRIDE + 2 * STRIDE * blocks
+        self.reach = 1 + 2 + stride + 2 * stride * blocks
 
     def forward(self, frames: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` to ``(N, C, H / 4, W / 4)``."""
+        """``(N, 3, H, W)`` to ``(N, C, H / stride, W / stride)``."""
         return self.body(self.reduce(frames))  # type: ignore[no-any-return]
 
     def gates(self, path: str) -> tuple[Gate, ...]:
@@ -53,13 +59,16 @@ class Decoder(nn.Module):
         features: channels.
         blocks: residual blocks.
         upsampling: ``two-step``, a convolution and a shuffle for each doubling, and two convolutions at full size;
-            ``one-step``, a convolution and a shuffle by four, which costs a tenth.
+            ``one-step``, a convolution and a single shuffle, which costs a tenth.
+        stride: of the encoder.
 
     Raises:
         ValueError: another upsampling.
     """
 
-    def __init__(self, features: int, blocks: int, upsampling: Upsampling = "two-step") -> None:
+    def __init__(
+        self, features: int, blocks: int, upsampling: Upsampling = "two-step", stride: Stride = 4
+    ) -> None:
         super().__init__()
         last: nn.Conv2d
         self.body = nn.Sequential(
@@ -69,25 +78,26 @@ class Decoder(nn.Module):
             last = nn.Conv2d(features, 3, 3, padding=1)
             doublings = [
                 layer
-                for _ in range(2)
+                for _ in range(stride // 2)
                 for layer in (nn.Conv2d(features, 4 * features, 3, padding=1), nn.PixelShuffle(2), nn.LeakyReLU(0.1))
             ]
             full = nn.Conv2d(features, features, 3, padding=1)
             self.enlarge = nn.Sequential(*doublings, full, nn.LeakyReLU(0.1), last)
-            tail = STRIDE + STRIDE // 2 + 2
+            tail = stride + (stride // 2 if stride > 2 else 0) + 2
         elif upsampling == "one-step":
-            last = nn.Conv2d(features, 3 * STRIDE**2, 3, padding=1)
-            self.enlarge = nn.Sequential(last, nn.PixelShuffle(STRIDE))
-            tail = STRIDE
+            last = nn.Conv2d(features, 3 * stride**2, 3, padding=1)
+            self.enlarge = nn.Sequential(last, nn.PixelShuffle(stride))
+            tail = stride
         else:
             raise ValueError(f"upsampling must be two-step or one-step, got {upsampling!r}")
+        kaiming(self.body[0], self.enlarge)
         nn.init.zeros_(last.weight)
         if last.bias is not None:
             nn.init.zeros_(last.bias)
-        self.reach = STRIDE + 2 * STRIDE * blocks + tail
+        self.reach = stride + 2 * stride * blocks + tail
 
     def forward(self, worse: Tensor, better: Tensor) -> Tensor:
-        """Both ``(N, C, H / 4, W / 4)``, to ``(N, 3, H, W)``."""
+        """Both ``(N, C, H / stride, W / stride)``, to ``(N, 3, H, W)``."""
         return self.enlarge(self.body(torch.cat([worse, better], dim=1)))  # type: ignore[no-any-return]
 
     def gates(self, path: str) -> tuple[Gate, ...]:
@@ -102,16 +112,16 @@ class Decoder(nn.Module):
         return (*chain_gates(f"{path}.body.2", blocks), *enlarge)
 
 
-def check_sides(clip: Tensor, least: int = STRIDE) -> None:
+def check_sides(clip: Tensor, stride: int, least: int) -> None:
     """Refuses what the encoder cannot divide.
 
     Raises:
-        ValueError: sides that are no multiples of 4, or below ``least``.
+        ValueError: sides that are no multiples of ``stride``, or below ``least``.
     """
     height, width = clip.shape[-2:]
-    if height % STRIDE or width % STRIDE or min(height, width) < least:
+    if height % stride or width % stride or min(height, width) < least:
         raise ValueError(
-            f"frames must be at least {least} pixels high and wide, in multiples of {STRIDE}; got {width}x{height}"
+            f"frames must be at least {least} pixels high and wide, in multiples of {stride}; got {width}x{height}"
         )
 
 
@@ -120,7 +130,7 @@ class LatentAutoEncoder(nn.Module):
     it reads off their latent representations (Eqs. 6, 7 and 10). Encoder and decoder are those of :class:`CRDS`.
 
     Args:
-        features, encoder_blocks, decoder_blocks, upsampling: as :class:`CRDS` has them.
+        features, encoder_blocks, decoder_blocks, upsampling, stride: as :class:`CRDS` has them.
     """
 
     def __init__(
@@ -130,12 +140,14 @@ class LatentAutoEncoder(nn.Module):
         encoder_blocks: int = 5,
         decoder_blocks: int = 3,
         upsampling: Upsampling = "two-step",
+        stride: Stride = 4,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(features, encoder_blocks)
-        self.decoder = Decoder(features, decoder_blocks, upsampling)
+        self.stride = stride
+        self.encoder = Encoder(features, encoder_blocks, stride)
+        self.decoder = Decoder(features, decoder_blocks, upsampling, stride)
         reach = self.encoder.reach + self.decoder.reach
-        self.traits = Traits(multiple_of=STRIDE, minimum=STRIDE, halo=Halo(pixels=reach))
+        self.traits = Traits(multiple_of=stride, minimum=stride, halo=Halo(pixels=reach))
 
     def forward(self, clip: Tensor) -> Tensor:
         """``xh + D(E(xh), E(xh^s))``, not clamped.
@@ -148,9 +160,9 @@ class LatentAutoEncoder(nn.Module):
             ``(B, T, 3, H, W)``.
 
         Raises:
-            ValueError: sides that are no multiples of 4, or other channels.
+            ValueError: sides that are no multiples of the stride, or other channels.
         """
-        check_sides(clip)
+        check_sides(clip, self.stride, self.stride)
         if clip.shape[2] not in (3, 6):
             raise ValueError(f"the auto-encoder takes clips of 3 channels or 6, got {clip.shape[2]}")
         frames = clip.flatten(0, 1)

@@ -13,7 +13,7 @@ from restore.pruning import PruneGraph
 from torch import Tensor, nn
 
 from restore_crds.attention import Backend
-from restore_crds.network.autoencoder import STRIDE, Decoder, Encoder, Upsampling, check_sides
+from restore_crds.network.autoencoder import Decoder, Encoder, Stride, Upsampling, check_sides
 from restore_crds.network.denoising import DenoisingBlock, Propagation, References
 from restore_crds.network.muna import Alignment, Bias, Fusion, MuNA
 
@@ -33,7 +33,7 @@ class CRDS(nn.Module):
     Args:
         features: channels (paper: 64).
         references: m_w, frames to either side that a frame is predicted from, besides itself; 0 is intra only.
-        window: K of the neighborhood attention, in places of 4 x 4 pixels.
+        window: K of the neighborhood attention, in places of stride x stride pixels.
         heads: of the attention.
         bias: ``table``, a learnt relative position bias; ``none``, which natten's kernels can run.
         blocks: denoising blocks, N (paper: 4).
@@ -42,13 +42,14 @@ class CRDS(nn.Module):
         alignment: ``muna``; ``flow`` or ``none`` instead of the attention (Table 4).
         prediction: False predicts zero, so that the residual is the level itself (row A of Table 3).
         upsampling: the decoder's, see :class:`Decoder`.
+        stride: pixels of a frame per place of its latent representation, along each side (paper: 4).
         flow_levels, flow_widths: of the flow network, see :class:`restore.networks.spynet.SpyNet`.
         flow_weights: file of published SpyNet weights; without them the flow begins at zero and learns.
         backend: ``auto``, ``torch`` or ``natten``, see :func:`restore_crds.attention.neighborhood_attention`.
 
     Attributes:
         with_motion: whether the prediction's features hold ``motion``, MuNA's field of the last block to the frame
-            before, ``(B, T, 2, H / 4, W / 4)`` in pixels, x then y.
+            before, ``(B, T, 2, h, w)`` in pixels, x then y.
 
     Raises:
         ValueError: a number out of range or an unknown choice.
@@ -70,6 +71,7 @@ class CRDS(nn.Module):
         alignment: Alignment = "muna",
         prediction: bool = True,
         upsampling: Upsampling = "two-step",
+        stride: Stride = 4,
         flow_levels: int = 6,
         flow_widths: tuple[int, ...] = (32, 64, 32, 16),
         flow_weights: Path | None = None,
@@ -79,9 +81,9 @@ class CRDS(nn.Module):
         _at_least(1, features=features, window=window, heads=heads, blocks=blocks)
         _at_least(0, references=references, encoder_blocks=encoder_blocks, decoder_blocks=decoder_blocks)
         _at_least(0, fusion_blocks=fusion_blocks, propagation_blocks=propagation_blocks)
-        self.references, self.with_motion = references, False
+        self.references, self.stride, self.with_motion = references, stride, False
         self.flow = SpyNet(flow_levels, flow_widths, zero_init=flow_weights is None)
-        self.encoder = Encoder(features, encoder_blocks)
+        self.encoder = Encoder(features, encoder_blocks, stride)
         self.blocks = nn.ModuleList(
             DenoisingBlock(
                 MuNA(features, window, heads, bias, alignment, backend) if prediction else None,
@@ -90,14 +92,14 @@ class CRDS(nn.Module):
             )
             for _ in range(blocks)
         )
-        self.decoder = Decoder(features, decoder_blocks, upsampling)
+        self.decoder = Decoder(features, decoder_blocks, upsampling, stride)
         if flow_weights is not None:
             _load_flow(self.flow, Path(flow_weights))
         attends = prediction and alignment == "muna"
         self.traits = Traits(
             temporal="stream",
-            multiple_of=STRIDE,
-            minimum=STRIDE * window if attends else STRIDE,
+            multiple_of=stride,
+            minimum=stride * window if attends else stride,
             halo=Halo(pixels=self._reach(window if attends else 1) + MOTION),
             global_context=True,  # the flow network looks at the whole frame, coarsely
         )
@@ -106,14 +108,14 @@ class CRDS(nn.Module):
         """``clip`` plus ``D(l^N, l^0)``, not clamped.
 
         Args:
-            clip: ``(B, T, 3, H, W)`` RGB in [0, 1]; H and W multiples of 4, at least 4 windows.
+            clip: ``(B, T, 3, H, W)`` RGB in [0, 1]; H and W multiples of the stride, at least windows times the stride.
 
         Returns:
             the restored clip; while training, as intermediates, ``clip + D(l^N, l^s)`` for s = N - 1 to 1, each made
             when it is read; with ``with_motion``, the feature ``motion``.
 
         Raises:
-            ValueError: frames that are too small, or whose sides are no multiples of 4.
+            ValueError: frames that are too small, or whose sides are no multiples of the stride.
         """
         _, levels, motion = self._levels(clip)
         features = {} if motion is None else {"motion": motion}
@@ -129,7 +131,7 @@ class CRDS(nn.Module):
         return make_sweeps(self)
 
     def encode(self, clip: Tensor) -> Tensor:
-        """``l^N``, ``(B, T, C, H / 4, W / 4)``."""
+        """``l^N``, ``(B, T, C, h, w)``."""
         return self.encoder(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])  # type: ignore[no-any-return]
 
     def decode(self, clip: Tensor, first: Tensor, level: Tensor) -> Tensor:
@@ -138,20 +140,20 @@ class CRDS(nn.Module):
         return clip + residual.unflatten(0, clip.shape[:2])  # type: ignore[no-any-return]
 
     def estimate_flow(self, frames: Tensor, others: Tensor) -> Tensor:
-        """Optical flow between frames at a quarter of their size.
+        """Optical flow between frames, at the size of their latent representation.
 
         Args:
             frames, others: ``(N, 3, H, W)``.
 
         Returns:
-            ``(N, 2, H / 4, W / 4)`` from the one to the other, x then y, in places of the latent representation.
+            ``(N, 2, h, w)`` from the one to the other, x then y, in places of the latent representation.
         """
         with torch.autocast(frames.device.type, enabled=False):  # a short float would be off by a pixel
             kind = next(self.flow.parameters()).dtype
-            return self.flow(_quarter(frames.to(kind)), _quarter(others.to(kind)))  # type: ignore[no-any-return]
+            return self.flow(self._reduced(frames.to(kind)), self._reduced(others.to(kind)))  # type: ignore[no-any-return]
 
     def flows(self, clip: Tensor) -> dict[int, Tensor]:
-        """Flow from each frame t to t + m, ``(B, T, 2, H / 4, W / 4)`` in places, for every m but 0 that is needed.
+        """Flow from each frame t to t + m, ``(B, T, 2, h, w)`` in places, for every m but 0 that is needed.
 
         Where t + m lies beyond the clip, the reference is the frame itself, and the flow zero.
         """
@@ -166,7 +168,7 @@ class CRDS(nn.Module):
             for m, onward, back in zip(steps, parts[: len(steps)], parts[len(steps) :], strict=True):
                 result[m] = F.pad(onward.unflatten(0, (batch, -1)), (0,) * 7 + (m,))
                 result[-m] = F.pad(back.unflatten(0, (batch, -1)), (0,) * 6 + (m, 0))
-        still = clip.new_zeros(batch, frames, 2, height // STRIDE, width // STRIDE)
+        still = clip.new_zeros(batch, frames, 2, height // self.stride, width // self.stride)
         return {m: result.get(m, still) for m in self.motions}
 
     @property
@@ -189,14 +191,14 @@ class CRDS(nn.Module):
 
     def _levels(self, clip: Tensor) -> tuple[dict[int, Tensor], list[Tensor], Tensor | None]:
         """Flows, ``l^N`` to ``l^0``, and the motion where it is asked for."""
-        check_sides(clip, self.traits.minimum)
+        check_sides(clip, self.stride, self.traits.minimum)
         flows, levels, motion = self.flows(clip), [self.encode(clip)], None
         for block in self.steps:
             level, references = levels[-1], self.collect(levels[-1], flows)
             predicted = block.predict(level.flatten(0, 1), references).unflatten(0, level.shape[:2])
             if self.with_motion and self.references and len(levels) == len(self.blocks):
                 offset = block.vectors(level.flatten(0, 1), references)[self.references - 1]
-                motion = STRIDE * (flows[-1] + offset.unflatten(0, level.shape[:2]))
+                motion = self.stride * (flows[-1] + offset.unflatten(0, level.shape[:2]))
             residual = block.propagation(level - predicted, flows[1], flows[-1])
             levels.append(residual + predicted)
         return flows, levels, motion
@@ -211,15 +213,15 @@ class CRDS(nn.Module):
         Returns:
             ``flow/{m}``: optical flow to frame t + m; ``motion/{b}/{m}``: MuNA's motion field there in block b, counted
             from 0 (Eq. 20); ``offset/{b}/{m}``: what the attention adds to the flow, for m = 0 too; all
-            ``(B, T, 2, H / 4, W / 4)`` in pixels, x then y. ``prediction/{b}`` and ``residual/{b}``: the fused
-            prediction and what it leaves (Eq. 24), ``(B, T, C, H / 4, W / 4)``.
+            ``(B, T, 2, h, w)`` in pixels, x then y. ``prediction/{b}`` and ``residual/{b}``: the fused
+            prediction and what it leaves (Eq. 24), ``(B, T, C, h, w)``.
 
         Raises:
             ValueError: as :meth:`forward`.
         """
         flows, levels, _ = self._levels(clip)
         shape = clip.shape[:2]
-        found = {f"flow/{m}": STRIDE * flow for m, flow in flows.items()}
+        found = {f"flow/{m}": self.stride * flow for m, flow in flows.items()}
         for b, (block, level) in enumerate(zip(self.steps, levels[:-1], strict=True)):
             references = self.collect(level, flows)
             flat = level.flatten(0, 1)
@@ -227,7 +229,7 @@ class CRDS(nn.Module):
             found[f"residual/{b}"] = level - found[f"prediction/{b}"]
             vectors = block.vectors(flat, references)
             for m, vector in zip(range(-self.references, self.references + 1), vectors, strict=True):
-                offset = STRIDE * vector.unflatten(0, shape)
+                offset = self.stride * vector.unflatten(0, shape)
                 found[f"offset/{b}/{m}"] = offset
                 if m:
                     found[f"motion/{b}/{m}"] = found[f"flow/{m}"] + offset
@@ -238,12 +240,15 @@ class CRDS(nn.Module):
         """The denoising blocks, Phi^N first."""
         return [block for block in self.blocks if isinstance(block, DenoisingBlock)]
 
+    def _reduced(self, frames: Tensor) -> Tensor:
+        return F.interpolate(frames, scale_factor=1 / self.stride, mode="bicubic", align_corners=False, antialias=True)
+
     def _reach(self, window: int) -> int:
         """Pixels that a frame's answer sees of that frame, to each side."""
         places = 0
         for block in self.steps:
             places += block.propagation.reach + (0 if block.fusion is None else block.fusion.reach + window - 1)
-        return self.encoder.reach + STRIDE * places + self.decoder.reach
+        return self.encoder.reach + self.stride * places + self.decoder.reach
 
     def prune_graph(self) -> PruneGraph:
         """Residual blocks of encoder, decoder, fusion and propagation, and the decoder's enlargement. Latent levels and
@@ -279,9 +284,6 @@ class Decoded(Sequence[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-
-def _quarter(frames: Tensor) -> Tensor:
-    return F.interpolate(frames, scale_factor=1 / STRIDE, mode="bicubic", align_corners=False, antialias=True)
 
 
 def _at_least(low: int, **values: int) -> None:

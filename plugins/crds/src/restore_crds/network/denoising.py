@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from restore.networks.residual import residual_trunk
+from restore.networks.residual import kaiming, residual_trunk
 from restore.pruning import Gate, chain_gates
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ class Trunk(nn.Module):
     def __init__(self, features: int, blocks: int) -> None:
         super().__init__()
         self.trunk = residual_trunk(2 * features, features, blocks)
+        kaiming(self.trunk[0])
 
     def forward(self, residual: Tensor, state: Tensor | None, flow: Tensor | None) -> Tensor:
         """The state ``(N, C, h, w)`` at a frame.

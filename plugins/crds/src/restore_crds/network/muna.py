@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from restore.functional.flow import warp
-from restore.networks.residual import residual_chain
+from restore.networks.residual import kaiming, residual_chain
 from restore.pruning import Gate, chain_gates
 from torch import Tensor, nn
 
@@ -124,6 +124,7 @@ class Fusion(nn.Module):
     def __init__(self, features: int, predictions: int, blocks: int) -> None:
         super().__init__()
         self.merge = nn.Sequential(nn.Conv2d(predictions * features, features, 3, padding=1), nn.LeakyReLU(0.1))
+        kaiming(self.merge)
         self.body = residual_chain(features, blocks)
         self.reach = 1 + 2 * blocks
 

@@ -11,10 +11,10 @@ from restore_crds.network.crds import CRDS
 from restore_crds.network.muna import Alignment, Bias
 
 SMALL_AUTO_ENCODER: dict[str, Any] = {
-    "features": 32, "encoder_blocks": 2, "decoder_blocks": 1, "upsampling": "one-step",
+    "features": 32, "encoder_blocks": 1, "decoder_blocks": 1, "upsampling": "one-step", "stride": 2,
 }  # fmt: skip
 SMALL: dict[str, Any] = SMALL_AUTO_ENCODER | {
-    "fusion_blocks": 0, "propagation_blocks": 1, "flow_levels": 3, "flow_widths": (16, 32, 16, 8),
+    "fusion_blocks": 0, "propagation_blocks": 2, "flow_levels": 3, "flow_widths": (16, 32, 16, 8),
 }  # fmt: skip
 TINY_AUTO_ENCODER: dict[str, Any] = {"features": 16, "encoder_blocks": 1, "decoder_blocks": 1}
 TINY: dict[str, Any] = TINY_AUTO_ENCODER | {
@@ -28,14 +28,14 @@ def small(
     window: int = 5,
     heads: int = 1,
     bias: Bias = "table",
-    blocks: int = 4,
+    blocks: int = 2,
     alignment: Alignment = "muna",
     prediction: bool = True,
     flow_weights: Path | None = None,
     backend: Backend = "auto",
 ) -> CRDS:
-    """:class:`CRDS` with 32 features in one head, windows of 5, shorter trunks, a decoder of one step and a narrower
-    flow network: 725,666 parameters.
+    """:class:`CRDS` with 32 features at half the frames' size, two blocks, one head, windows of 5, shorter trunks, a decoder
+    of one step and a narrower flow network: 556,892 parameters.
 
     Args:
         references, window, heads, bias, blocks, alignment, prediction, flow_weights, backend: as CRDS has them;

@@ -38,7 +38,7 @@ class _Begin:
 
     def __call__(self, frames: Sequence[Value | None], state: State | None) -> tuple[Value, State | None]:
         here = _given(frames[self.reach])["frame"]
-        check_sides(here, self.model.traits.minimum)
+        check_sides(here, self.model.stride, self.model.traits.minimum)
         value = {"frame": here, "first": (first := self.model.encoder(here)), "level": first}
         there = {m: other["frame"] for m in self.model.motions if (other := frames[self.reach + m]) is not None}
         if there:
