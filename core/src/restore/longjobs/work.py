@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Protocol, Sequence
 
 import attrs
-import torch
-from torch import Tensor
 
 from restore.document import Document
 from restore.errors import MediaError
 from restore.inference import jobs
 from restore.inference.exact import ExactRunner
 from restore.inference.memory import OutOfMemory
-from restore.inference.precision import Mode
 from restore.inference.restorer import Restorer
 from restore.inference.scenes import FLASH, CutFinder
 from restore.inference.stages import Stages
@@ -24,9 +21,11 @@ from restore.inference.stream import StreamRunner
 from restore.inference.temporal import TRIAL_FRAMES, TemporalRunner
 from restore.inference.video import Channel, Hung, Stopped, batch_size, in_batches, in_thread, until_broken
 from restore.inference.windows import WindowRunner
+from restore.longjobs.easing import ease, less_precise
 from restore.longjobs.identity import stamp
-from restore.longjobs.journal import failure, sha256_of, write_through
+from restore.longjobs.journal import sha256_of
 from restore.longjobs.planning import Segment, context_of
+from restore.longjobs.state import hand_on, take_up
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions, choose_codec, choose_layout
 from restore.media.frame import VideoFrame
@@ -210,7 +209,7 @@ class Piece:
         try:
             told = _Encoding(self, bench, advance).run()
         except OutOfMemory as error:
-            if not _less_precise(parts, str(error)):
+            if not less_precise(parts, str(error)):
                 raise
             told = _Encoding(self, bench, advance).run()
         finally:
@@ -229,36 +228,6 @@ class Piece:
             raise Changed(f"{self.source} is gone: {error.strerror}; put it back and run the same again") from error
         if list(now) != list(self.stamp):
             raise Changed(f"{self.source} was changed while it was being restored; begin again with --restart")
-
-
-def ease(parts: Stages, attempt: int) -> None:
-    """Less memory for a part that two workers died with, perhaps of it: half a tile, and less precision.
-
-    One death changes nothing: a machine may have been switched off, and the output shall not tell.
-    """
-    if attempt < 3:
-        return
-    for runner in parts.restorers:
-        known = runner.settled()
-        smaller = [
-            [*shape, max(32, (min(tile, *shape[-2:]) if tile else max(shape[-2:])) // 2)]
-            for *shape, tile in known["tiles"]
-        ]
-        runner.settle({**known, "tiles": smaller})
-        runner.warn_once(f"{runner.name}: two workers died with a part; it is restored in smaller tiles")
-    _less_precise(parts, "two workers died with a part")
-
-
-def _less_precise(parts: Stages, why: str) -> bool:
-    """bf16 instead of fp32, where the recipe leaves the choice."""
-    changed = False
-    for runner in parts.restorers:
-        free = runner.settings.precision == "auto" and runner.mode is not None and runner.mode.precision == "fp32"
-        if free and runner.mode is not None:
-            runner.mode = Mode("bf16", runner.mode.channels_last, why)
-            runner.warn_once(f"{runner.name}: {why}; a part is restored in bf16")
-            changed = True
-    return changed
 
 
 class _Encoding:
@@ -401,33 +370,6 @@ class _Encoding:
                     f"{self.task.source}: the state is not of the part's last frame; please report this bug"
                 )
         hand_on(self.stages, self.task.state_out)
-
-
-def hand_on(stages: Stages, path: Path) -> None:
-    """Writes what every model carries beyond the last frame pushed, whole on the disk; MediaError where that fails."""
-    from safetensors.torch import save
-
-    state: dict[str, Tensor] = {}
-    for number, runner in enumerate(stages.restorers):
-        if isinstance(runner, TemporalRunner):
-            own = runner.hand_on()
-            state |= {f"{number}/{k}": t.detach().cpu().contiguous().clone() for k, t in own.items()}
-    try:
-        write_through(path, save(state))
-    except OSError as error:
-        raise failure(f"{path} cannot be written", error) from error
-
-
-def take_up(stages: Stages, path: Path) -> None:
-    """Gives every model what :func:`hand_on` wrote."""
-    from safetensors.torch import load_file
-
-    state = load_file(path)
-    for number, runner in enumerate(stages.restorers):
-        if isinstance(runner, TemporalRunner):
-            mine = {k.partition("/")[2]: t for k, t in state.items() if k.startswith(f"{number}/")}
-            with torch.inference_mode():
-                runner.take_up(mine)
 
 
 def models_can_be_parted(stages: Stages) -> bool:
