@@ -67,9 +67,10 @@ def test_small_is_small():
 @pytest.mark.parametrize("make", [tiny, small, lambda: tiny(alignment="flow"), lambda: tiny(prediction=False)])
 def test_untrained_is_the_identity(make):
     video = clip(1, 3, 3, 28, 32)
-    answer = make()(video)
+    model = make()
+    answer = model(video)
     assert torch.equal(answer.restored, video)
-    assert len(answer.intermediates) == 3
+    assert len(answer.intermediates) == len(model.blocks) - 1 > 0
     assert all(torch.equal(each, video) for each in answer.intermediates)
     auto_encoder = LatentAutoEncoder(features=8)
     assert torch.equal(auto_encoder(torch.cat([video, 1 - video], dim=2)), video)

@@ -185,6 +185,7 @@ class _Command:
     def run(self, workers: int | None, ray: str | None) -> None:
         """Restores all of them."""
         from restore.longjobs import restoring
+        from restore.longjobs.journal import folder_for
 
         for path, error in self.planned.unreadable:
             self._note(path, error)
@@ -201,7 +202,8 @@ class _Command:
             elif files:
                 pool = restoring.pool_of(setting, workers, ray, self.identity())
                 restoring.restore_by(pool, files, setting, self.identity(), self.done, self.error, self.restart)
-            complete = not self.failed
+            # A file that failed for good is no reason to keep anything; one whose parts wait to be taken up is.
+            complete = not any(folder_for(job.output).is_dir() for job in self.planned.jobs)
         finally:
             if self.ledger is not None:
                 self.ledger.close(complete)
