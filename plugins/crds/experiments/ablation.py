@@ -35,10 +35,7 @@ from restore.training.trainer import Trainer, build_parts
 sys.path.insert(0, str(Path(__file__).parent))
 from unseen import CODINGS, clips
 
-_MAIN = '[{ use = "core:charbonnier", eps = 1e-6 }]'
-# Without the auto-encoder's weights nothing is there to be kept by freezing.
-_RANDOM = ("phases.0.freeze=[]",)
-_NO_SUPERVISION = (f"phases.0.losses={_MAIN}", f"phases.1.losses={_MAIN}")
+_NO_SUPERVISION = ('phases.0.losses=[{ use = "core:log-mse", plane = "y" }, { use = "core:log-mse", weight = 0.3 }]',)
 
 
 def _start(*left_out: str) -> str:
@@ -47,24 +44,24 @@ def _start(*left_out: str) -> str:
 
 
 # Table 3 adds one part after the other; Table 4 swaps the alignment in row B.
-_B = (_start("encoder", "decoder"), *_RANDOM, *_NO_SUPERVISION)
+_B = (_start("encoder", "decoder"), *_NO_SUPERVISION)
 ROWS: dict[str, tuple[str, ...]] = {
     "A: no prediction": ("model.prediction=false", *_B),
     "B: + MuNA": _B,
     "C: + LDR encoder": (_start("decoder"), *_NO_SUPERVISION),
     "D: + intermediate supervision": (_start("decoder"),),
-    "CRDS: + LDR decoder": (),
+    "CRDS: + LDR decoder": (_start(),),
     "alignment: none": ("model.alignment=none", *_B),
     "alignment: flow": ("model.alignment=flow", *_B),
 }
 
 
 def settings(row: str, options: argparse.Namespace, seed: int) -> tuple[str, ...]:
-    """The overrides of a row: its own, and what all share. The paper's proportions: 1/15, 13/30 and 1/2."""
+    """The overrides of a row: its own, and what all share; all begin with the auto-encoder, not with single frames, and
+    intermediate supervision lasts half of the time, as in the paper."""
     total = options.iterations
-    first, half = max(1, total // 15), total // 2
     return (
-        f"phases.0.iterations={first}", f"phases.1.iterations={half - first}", f"phases.2.iterations={total - half}",
+        f"phases.0.iterations={total // 2}", f"phases.1.iterations={total - total // 2}",
         f"training.seed={seed}", f"training.validate_every={total}", f"training.start.weights={toml(str(options.ldr))}",
         *ROWS[row], *options.overrides,
     )  # fmt: skip

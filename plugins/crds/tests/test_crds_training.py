@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import attrs
+import numpy as np
 import pytest
 import torch
 from PIL import Image

@@ -20,7 +20,7 @@ from restore.recipe import Run
 Get = Callable[[int], Value]
 
 
-class _NotFinite(Exception):
+class NotFinite(Exception):
     """A value that is not finite, of a frame of the scene."""
 
     def __init__(self, frame: int) -> None:
@@ -36,6 +36,13 @@ class ExactRunner(SweepRunner):
         super().__init__(model, settings, name, work)
         self._frames: Store | None = None
         self._count = 0
+        # Answers that are there already, by the frame's number; see restore.inference.parts.
+        self.known: Callable[[int], Tensor] | None = None
+
+    @property
+    def waits_on_disk(self) -> bool:
+        """Unless all answers are known."""
+        return self.known is None
 
     @property
     def schedule(self) -> str:
@@ -55,7 +62,10 @@ class ExactRunner(SweepRunner):
         return int(frames * height * width * each)
 
     def take(self, frame: Tensor) -> Iterator[Tensor]:
-        """Keeps the frame: nothing can be answered before the scene ends."""
+        """Keeps the frame: nothing can be answered before the scene ends, unless the answers are known."""
+        if self.known is not None:
+            yield self.cropped(self.known(self.answered), int(frame.shape[-2]), int(frame.shape[-1]))
+            return
         if self._frames is None:
             self._frames = Store(self.scratch, self.device)
         self._frames.put(self._count, {"frame": frame})
@@ -79,7 +89,7 @@ class ExactRunner(SweepRunner):
                         done = number + 1
                         yield self.cropped(out, height, width)
                 continue
-            except _NotFinite as bad:
+            except NotFinite as bad:
                 if mode.precision == "fp32":
                     raise self.never_finite([first + bad.frame]) from None
                 self.redone([first + bad.frame])
@@ -129,12 +139,18 @@ class ExactRunner(SweepRunner):
     def _swept(self, get: Get, count: int, mode: Mode) -> Iterator[Tensor]:
         """All sweeps over frames; what the last one answers, in order."""
         before: Store | None = None
+        scene, passes = range(count), len(self.sweeps)
+
+        def over(number: int) -> Iterator[tuple[int, Value, State | None]]:
+            drop = (lambda k: None) if before is None else before.drop
+            label = f"pass {number + 1} of {passes}"
+            return self.one_pass(self.sweeps[number], get, scene, scene, mode, drop=drop, label=label)
+
         try:
-            passes = len(self.sweeps)
-            for number, sweep in enumerate(self.sweeps[:-1], start=1):
+            for number in range(passes - 1):
                 after = Store(self.scratch, self.device)
                 try:
-                    for t, value in self._pass(sweep, get, count, mode, before, (number, passes)):
+                    for t, value, _ in over(number):
                         after.put(t, value)
                 except BaseException:
                     after.close()
@@ -142,14 +158,13 @@ class ExactRunner(SweepRunner):
                 if before is not None:
                     before.close()
                 before, get = after, after.get
-            last = self.sweeps[-1]
-            if last.direction != "backward":
-                for _, value in self._pass(last, get, count, mode, before, (passes, passes)):
+            if self.sweeps[-1].direction != "backward":
+                for _, value, _ in over(passes - 1):
                     yield picture_of(value)
                 return
             with_answers = Store(self.scratch, self.device)
             try:
-                for t, value in self._pass(last, get, count, mode, before, (passes, passes)):
+                for t, value, _ in over(passes - 1):
                     with_answers.put(t, {"frame": picture_of(value)})
                 for t in range(count):
                     yield with_answers.get(t)["frame"]
@@ -159,28 +174,50 @@ class ExactRunner(SweepRunner):
             if before is not None:
                 before.close()
 
-    def _pass(
-        self, sweep: Sweep, get: Get, count: int, mode: Mode, before: Store | None, place: tuple[int, int]
-    ) -> Iterator[tuple[int, Value]]:
-        """One sweep over all frames; ``before`` is emptied behind it, and ``place`` is its number and of how many."""
-        reach, backward = sweep.reach, sweep.direction == "backward"
+    def one_pass(
+        self,
+        sweep: Sweep,
+        get: Get,
+        answered: range,
+        scene: range,
+        mode: Mode,
+        state: State | None = None,
+        drop: Callable[[int], None] = lambda number: None,
+        label: str = "pass",
+    ) -> Iterator[tuple[int, Value, State | None]]:
+        """One sweep over frames of a scene, in the sweep's direction.
+
+        Args:
+            sweep: what is run.
+            get: gives the value of a frame of the scene by its number.
+            answered: the frames that are answered.
+            scene: all of its frames; beyond them there is nothing.
+            mode: of the arithmetic.
+            state: what the sweep carries from the frame before the first one that is answered.
+            drop: told of frames that are needed no more.
+            label: what :attr:`note` calls it.
+
+        Yields:
+            number, value, and the state behind it.
+
+        Raises:
+            NotFinite: a value is not finite.
+        """
+        reach = sweep.reach
         near: dict[int, Value] = {}
-        state: State | None = None
-        which, passes = place
-        for done, t in enumerate(range(count - 1, -1, -1) if backward else range(count), start=1):
+        for done, t in enumerate(reversed(answered) if sweep.direction == "backward" else answered, start=1):
             wanted = range(t - reach, t + reach + 1)
             for gone in [k for k in near if k not in wanted]:
                 del near[gone]
-                if before is not None:
-                    before.drop(gone)
+                drop(gone)
             for k in wanted:
-                if 0 <= k < count and k not in near:
+                if k in scene and k not in near:
                     near[k] = get(k)
             with mode.arithmetic(self.device), torch.inference_mode():
                 value, after = sweep([near.get(k) for k in wanted], state)
             state = None if sweep.direction == "none" else after
             tensors = [x for x in value.values() if x.is_floating_point()]
             if not all(bool(torch.isfinite(x).all()) for x in tensors):
-                raise _NotFinite(t)
-            self.note(f"pass {which} of {passes}: {done} of {count}")
-            yield t, value
+                raise NotFinite(t)
+            self.note(f"{label}: {done} of {len(answered)}")
+            yield t, value, state

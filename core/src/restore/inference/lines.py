@@ -23,13 +23,16 @@ class Line(ABC):
 
     Attributes:
         scale: output pixels per input pixel.
-        waits_on_disk: whether pictures wait there.
         scratch: folder for what waits.
     """
 
     scale = 1
-    waits_on_disk = False
     scratch = Path(tempfile.gettempdir())
+
+    @property
+    def waits_on_disk(self) -> bool:
+        """Whether pictures wait there."""
+        return False
 
     @abstractmethod
     def push(self, picture: Picture) -> Iterator[Picture]:
@@ -126,12 +129,16 @@ class TemporalLine(Line):
 
     def __init__(self, runner: TemporalRunner, cuts: set[int]) -> None:
         self.runner, self.scale, self._cuts = runner, runner.scale, cuts
-        self.waits_on_disk = runner.temporal.schedule == "exact" and runner.traits.temporal == "stream"
         self._waiting: deque[Picture] = deque()
         self._store: Store | None = None
         self._bare: Picture | None = None
         self._in = self._out = 0
         self._group = 1
+
+    @property
+    def waits_on_disk(self) -> bool:
+        """Where the model's answers come late."""
+        return self.runner.waits_on_disk
 
     def push(self, picture: Picture) -> Iterator[Picture]:
         """Those whose answers are there."""

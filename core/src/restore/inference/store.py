@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import struct
 import tempfile
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +18,7 @@ from restore.errors import RequestError, RestoreError
 
 # What must stay free beside: the result, and whatever else the machine is doing.
 _SPARE = 2**28
+_LENGTH = struct.Struct("<Q")
 
 
 def pick_folder(needed: int, asked: Path | None, beside: Path, what: str) -> Path:
@@ -95,3 +100,79 @@ class Store:
         """Remove the files."""
         self._numbers.clear()
         self._folder.cleanup()
+
+
+class SpillWriter:
+    """Dicts of tensors by key, one behind the other in one file that outlives the process; :class:`Spill` reads it.
+
+    Args:
+        path: of the file; whatever has the name is replaced.
+
+    Raises:
+        OSError: the disk is full, or does not work; so do the methods.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._digest, self._at = path, hashlib.sha256(), 0
+        self._places: dict[str, tuple[int, int]] = {}
+        self._file = path.open("wb")
+
+    def put(self, key: str, value: Mapping[str, Tensor]) -> None:
+        """Append a value; names, shapes, types and numbers come back as they are."""
+        from safetensors.torch import save
+
+        data = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in value.items()})
+        self._places[key] = self._at, len(data)
+        self._write(data)
+
+    def commit(self, about: Mapping[str, Any]) -> str:
+        """Ends the file, on the disk to the last byte, with what is to be known ``about`` it; its SHA-256, hex."""
+        end = json.dumps({"places": self._places, "about": about}).encode()
+        self._write(end + _LENGTH.pack(len(end)))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return self._digest.hexdigest()
+
+    def abort(self) -> None:
+        """Removes it."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self._at += len(data)
+
+
+class Spill:
+    """What a :class:`SpillWriter` wrote.
+
+    Args:
+        path: of the file.
+        device: where tensors are given back.
+
+    Attributes:
+        about: what :meth:`SpillWriter.commit` was told.
+    """
+
+    def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
+        self._file, self._device = path.open("rb"), device
+        self._file.seek(-_LENGTH.size, os.SEEK_END)
+        (length,) = _LENGTH.unpack(self._file.read(_LENGTH.size))
+        self._file.seek(-_LENGTH.size - length, os.SEEK_END)
+        told = json.loads(self._file.read(length))
+        self._places: dict[str, tuple[int, int]] = told["places"]
+        self.about: dict[str, Any] = told["about"]
+
+    def get(self, key: str) -> dict[str, Tensor]:
+        """What was put under a key."""
+        from safetensors.torch import load
+
+        at, length = self._places[key]
+        self._file.seek(at)
+        return {name: tensor.to(self._device) for name, tensor in load(self._file.read(length)).items()}
+
+    def close(self) -> None:
+        """No more is read."""
+        self._file.close()

@@ -32,6 +32,11 @@ class TemporalRunner(Runner):
         self.note: Callable[[str], None] = lambda text: None  # told what is done where no answer comes for long
         self._chunks: dict[torch.Size, int] = {}
 
+    @property
+    def waits_on_disk(self) -> bool:
+        """Whether pictures wait so long for their answers that they had better do it on disk."""
+        return False
+
     @torch.inference_mode()
     def push(self, frames: Tensor) -> Iterator[Tensor]:
         """The next frames of the scene.

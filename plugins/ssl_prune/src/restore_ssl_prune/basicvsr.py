@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from restore import Halo, Prediction, Sweep, Traits
 from restore.functional.flow import warp
-from restore.networks.residual import Activation, residual_trunk
+from restore.networks.residual import Activation, kaiming, residual_trunk
 from restore.networks.residual import activation as activation_of
 from restore.networks.spynet import SpyNet, translate_spynet
 from restore.pruning import Gate, PruneGraph, Slot, Stream, residual_gates
@@ -75,6 +75,9 @@ class BasicVSR(nn.Module):
         self.upconv2 = nn.Conv2d(features, 4 * tail_features, 3, padding=1)
         self.conv_hr = nn.Conv2d(tail_features, tail_features, 3, padding=1)
         self.conv_last = nn.Conv2d(tail_features, 3, 3, padding=1)
+        kaiming(self.forward_trunk[0], self.fusion, self.upconv1, self.upconv2, self.conv_hr)
+        if bidirectional:
+            kaiming(self.backward_trunk[0])
         self.shuffle = nn.PixelShuffle(2)
         self.activation = activation_of(activation)
 

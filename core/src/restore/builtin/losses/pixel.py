@@ -70,9 +70,9 @@ class MSE:
 
 
 class LogMSE:
-    """``log10(mse + eps^2)`` of each frame, in the mean over frames: PSNR in -10 dB, and what PSNR loss means in the field
-    (Chen et al., HINet, 2021). A frame that is hardly spoilt counts as much as one that is spoilt beyond repair, whose
-    errors would else drown it.
+    """``log10(mse + eps^2)`` of each frame, in the mean over frames: PSNR in -10 dB, known as PSNR loss (Chen et
+    al., HINet, 2021). A frame that is hardly spoilt counts as much as one that is spoilt beyond repair, whose errors
+    would else drown it.
 
     Args:
         plane: ``rgb``: all channels; ``y``: luma alone, BT.601's in studio range, as protocols count it.
@@ -91,7 +91,7 @@ class LogMSE:
         """The scalar loss between ``prediction.restored`` and ``pair.target``, ``(B, T, C, H, W)``."""
         restored, target = prediction.restored, pair.target
         if self.plane == "y":
-            if target.shape[2] != 3:  # noqa: PLR2004 - red, green and blue
+            if target.shape[2] != 3:
                 raise ValueError(f"luma is taken of clips of 3 channels, these have {target.shape[2]}")
             restored, target = rgb_to_y(restored), rgb_to_y(target)
         difference = restored - target

@@ -66,9 +66,7 @@ class Decoder(nn.Module):
         ValueError: another upsampling.
     """
 
-    def __init__(
-        self, features: int, blocks: int, upsampling: Upsampling = "two-step", stride: Stride = 4
-    ) -> None:
+    def __init__(self, features: int, blocks: int, upsampling: Upsampling = "two-step", stride: Stride = 4) -> None:
         super().__init__()
         last: nn.Conv2d
         self.body = nn.Sequential(

@@ -285,7 +285,6 @@ class Decoded(Sequence[Tensor]):
         return (self[i] for i in range(len(self)))
 
 
-
 def _at_least(low: int, **values: int) -> None:
     for name, value in values.items():
         if value < low:

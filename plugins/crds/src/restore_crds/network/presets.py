@@ -34,8 +34,8 @@ def small(
     flow_weights: Path | None = None,
     backend: Backend = "auto",
 ) -> CRDS:
-    """:class:`CRDS` with 32 features at half the frames' size, two blocks, one head, windows of 5, shorter trunks, a decoder
-    of one step and a narrower flow network: 556,892 parameters.
+    """:class:`CRDS` with 32 features at half the frames' size, two blocks, one head, windows of 5, shorter trunks, a
+    decoder of one step and a narrower flow network: 556,892 parameters.
 
     Args:
         references, window, heads, bias, blocks, alignment, prediction, flow_weights, backend: as CRDS has them;
