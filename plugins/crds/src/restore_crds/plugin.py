@@ -57,6 +57,7 @@ def restore_datasets() -> list[Component]:
 
 
 _RECIPES = {
+    "run": "compressed video made better",
     "ldr-ae": "pre-training of the auto-encoder at the paper's settings",
     "ldr-ae-small": "the same for two cores, for crds:small",
     "paper-mfqe": "training on MFQE 2.0 at the paper's settings",
