@@ -72,6 +72,7 @@ def recipe_for(
     time_limit=60.0,
     state="auto",
     precision="fp32",
+    tile=0,
     **temporal,
 ):
     schedule = kind if kind in ("causal", "exact") else "look_ahead"
@@ -82,7 +83,7 @@ def recipe_for(
         precision=precision,
         channels_last=False,
         device="cpu",
-        tile=0,
+        tile=tile,
         batch=2,
         temporal=Temporal(**temporal),
         segments=Segments(frames=frames, at=at, state=state, time_limit=time_limit),

@@ -16,7 +16,7 @@ import av
 import pytest
 from long_work import moving, restore, restore_silently
 from restore import MediaError, RequestError
-from restore.longjobs import film, journal, ledger
+from restore.longjobs import film, journal, ledger, sweeping
 from restore.longjobs.journal import Journal, folder_for
 from restore.longjobs.ledger import Ledger
 
@@ -51,7 +51,7 @@ def cut_at(monkeypatch, number, calls):
     return done
 
 
-@pytest.mark.parametrize("kind", ["frame", "causal"])
+@pytest.mark.parametrize("kind", ["frame", "causal", "exact"])
 def test_power_cut_between_any_two_writes(clips, tmp_path, monkeypatch, kind):
     source, whole = clips.make(tmp_path / "in.mp4", frames=16, size=(16, 24), planes=moving), tmp_path / "whole.mkv"
     calls = [(os, "replace"), (os, "fsync"), (journal, "write_through"), (Path, "unlink"), (shutil, "rmtree")]
@@ -59,7 +59,7 @@ def test_power_cut_between_any_two_writes(clips, tmp_path, monkeypatch, kind):
         count = cut_at(patch, 0, calls)
         restore(source, whole, kind, frames=8)
     assert count[0] > 15
-    for number in range(1, count[0] + 1, 1 if kind == "frame" else 3):
+    for number in range(1, count[0] + 1, {"frame": 1, "causal": 3, "exact": 5}[kind]):
         output = tmp_path / f"{number}.mkv"
         with monkeypatch.context() as patch:
             cut_at(patch, number, calls)
@@ -146,6 +146,65 @@ def test_a_damaged_part_is_made_again(source, tmp_path, kind):
     assert output.read_bytes() == whole.read_bytes()
 
 
+def swept_until(source, output, count, **more):
+    """A run that is ended when so many sweeps over parts are there."""
+    real, done = sweeping.Sweeping.accept, []
+
+    def accept(self, *arguments):
+        real(self, *arguments)
+        done.append(arguments[0])
+        if len(done) == count:
+            raise PowerCut
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping.Sweeping, "accept", accept)
+        with pytest.raises(PowerCut):
+            restore(source, output, "exact", **more)
+    return done
+
+
+def test_exact_goes_on_in_the_middle_of_a_scene(source, tmp_path, monkeypatch, capsys):
+    """Backward over all parts, forward over one; then a file of values is damaged, and one state is gone."""
+    whole, output, places, waiting = tmp_path / "whole.mkv", tmp_path / "out.mkv", [], []
+    restore(source, whole, "exact")
+    before = swept_until(source, output, 6)
+    assert before == [(0, 3), (0, 2), (0, 1), (0, 0), (1, 0), (1, 1)]
+    folder, real = folder_for(output), sweeping.Sweeping.accept
+    assert not list(folder.glob("00-*.state"))  # nobody wants them any more
+    damaged = folder / "00-000002.values"
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+
+    def accept(self, place, *arguments):
+        places.append(place)
+        real(self, place, *arguments)
+        waiting.append(len(list(folder.glob("*.values"))))
+
+    monkeypatch.setattr(sweeping.Sweeping, "accept", accept)
+    restore(source, output, "exact")
+    assert output.read_bytes() == whole.read_bytes()
+    # The damaged one is made again, and for its state those behind it; not those before it, and no sweep twice.
+    assert [p for p in places if p[0] == 0] == [(0, 3), (0, 2)]
+    assert (1, 0) not in places
+    assert max(waiting) <= 5  # four parts of one sweep, and what has just been made of the next
+    assert not folder.exists()
+
+
+def test_what_waits_may_lie_elsewhere(source, tmp_path):
+    """`run.temporal.scratch`; another folder the next time only costs what was there."""
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    restore(source, whole, "exact")
+    swept_until(source, output, 6, scratch=str(tmp_path / "a"))
+    assert list((tmp_path / "a").glob(".restore-*/*.values"))
+    assert not list(folder_for(output).glob("*.values"))
+    restore(source, output, "exact", scratch=str(tmp_path / "a"), identity=None)
+    assert output.read_bytes() == whole.read_bytes()
+    assert not list((tmp_path / "a").iterdir())
+
+
 def test_two_at_once_are_refused(source, tmp_path):
     output = tmp_path / "out.mkv"
     stopped(source, output)
@@ -186,7 +245,7 @@ def test_the_journal_of_a_long_film_is_small(tmp_path):
     book.close()
 
 
-KINDS = [("frame", "h264", "mp4"), ("causal", "ffv1", "mkv"), ("clip", "h264", "mkv")]
+KINDS = [("frame", "h264", "mp4"), ("causal", "ffv1", "mkv"), ("clip", "h264", "mkv"), ("exact", "ffv1", "mkv")]
 
 
 @pytest.mark.timeout(3600)
@@ -205,7 +264,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(source, tmp_path):
         restore(source, wholes[kind], kind, codec=codec, **more)
         spans[kind] = time.perf_counter() - start
     while killed < KILLS:
-        kind, codec, suffix = KINDS[killed % 3]
+        kind, codec, suffix = KINDS[killed % len(KINDS)]
         output = tmp_path / f"killed-{killed}.{suffix}"
         process = context.Process(target=restore_silently, args=(source, output, kind), kwargs={"codec": codec, **more})
         process.start()

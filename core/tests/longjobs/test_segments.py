@@ -6,10 +6,11 @@ import itertools
 from fractions import Fraction
 
 import av
+import long_work
 import numpy as np
 import pytest
 from long_work import moving, restore
-from restore import MediaError
+from restore import MediaError, RequestError
 from restore.inference.stages import Stages
 from restore.inference.temporal import restorer_of
 from restore.longjobs.planning import Context, bounds_of, context_of, segments_of
@@ -149,13 +150,13 @@ def test_all_beside_the_picture_is_there_once(clips, tmp_path):
     assert not [p for p in tmp_path.iterdir() if p.name not in ("in.mkv", "out.mkv")]
 
 
-def one_and_parts(clips, tmp_path, kind, frames=70, source=None, **more):
-    """Decoded frames of a run without parts and of one with parts of 20."""
+def one_and_parts(clips, tmp_path, kind, frames=70, source=None, length=20, **more):
+    """Decoded frames of a run without parts and of one with parts of ``length``."""
     if source is None:
         source = clips.make(tmp_path / "in.mkv", frames=frames, codec="ffv1", size=(32, 48), planes=moving,
                             pts=UNEVEN[:frames])  # fmt: skip
     restore(source, tmp_path / "one.mkv", kind, **{**more, "frames": 0})
-    told = restore(source, tmp_path / "parts.mkv", kind, **more)
+    told = restore(source, tmp_path / "parts.mkv", kind, **{**more, "frames": length})
     one, parts = clips.read(tmp_path / "one.mkv"), clips.read(tmp_path / "parts.mkv")
     assert [f.pts for f in one] == [f.pts for f in parts]
     return one, parts, told
@@ -207,11 +208,58 @@ def test_parts_that_begin_with_a_scene_are_exact(clips, tmp_path, kind):
     assert same(one, parts)
 
 
-def test_exact_never_cuts_a_scene(clips, tmp_path):
-    source = clips.make(tmp_path / "in.mkv", frames=75, codec="ffv1", size=(32, 48), planes=scenes)
-    one, parts, told = one_and_parts(clips, tmp_path, "exact", source=source, cuts="auto", frames=12)
-    assert told["segments"] == 3
+def deep(**more):
+    """Two blocks, whose last sweep comes backward, with reaches of which one is longer than a part."""
+    return Recurrent((("forward", 1), ("backward", 6), ("none", 2), ("backward", 1)), **more)
+
+
+@pytest.mark.parametrize("kind", ["exact", "deep"])
+@pytest.mark.parametrize("tile", [0, 24])
+def test_exact_sweeps_long_scenes_part_by_part(clips, tmp_path, monkeypatch, kind, tile):
+    """A scene of 25 frames, and one of 15 that is no longer than a part."""
+    monkeypatch.setitem(long_work.MODELS, "exact", deep if kind == "deep" else long_work.MODELS["exact"])
+    source = clips.make(tmp_path / "in.mkv", frames=40, codec="ffv1", size=(32, 48), planes=scenes)
+    more = {"source": source, "cuts": "auto", "length": 5 if kind == "deep" else 12, "tile": tile}
+    one, parts, told = one_and_parts(clips, tmp_path, "exact", **more)
+    assert told["scene_cuts"] == [25]
+    assert told["segments"] == (8 if kind == "deep" else 3)
     assert same(one, parts)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "one.mkv", "parts.mkv"]
+
+
+def test_exact_that_runs_out_of_memory_between_two_sweeps(clips, tmp_path, monkeypatch):
+    """Values and states of whole frames go on in tiles, which come near."""
+    from restore.inference.exact import ExactRunner
+
+    real, failed = ExactRunner.one_pass, []
+
+    def one_pass(self, sweep, get, answered, *arguments, **more):
+        if sweep.direction == "forward" and answered.start > 0 and not failed:
+            failed.append(answered)
+            raise RuntimeError("out of memory")
+        return real(self, sweep, get, answered, *arguments, **more)
+
+    monkeypatch.setitem(long_work.MODELS, "exact", long_work.fading)
+    source = clips.make(tmp_path / "in.mkv", frames=30, codec="ffv1", size=(96, 80), planes=moving)
+    restore(source, tmp_path / "one.mkv", "exact", frames=0)
+    monkeypatch.setattr(ExactRunner, "one_pass", one_pass)
+    told = restore(source, tmp_path / "parts.mkv", "exact", frames=10)
+    assert failed
+    assert any("tiles of 48 pixels" in w for w in told["warnings"])
+    one, parts = clips.read(tmp_path / "one.mkv"), clips.read(tmp_path / "parts.mkv")
+    assert same(one[:10], parts[:10])
+    assert max(differences(one, parts)) <= 2
+
+
+def test_a_disk_too_small_for_exact_is_said_at_once(clips, tmp_path, monkeypatch):
+    from restore.inference import store
+
+    source = clips.make(tmp_path / "in.mkv", frames=40, size=(32, 48), planes=moving)
+    usage = type("", (), {"free": 2**28 + 5_000_000})
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(RequestError, match=r"scene of 40 frames needs [\d.]+ MB of disk.*scratch"):
+        restore(source, tmp_path / "out.mkv", "exact", frames=12)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
 
 
 def test_bounds():
@@ -224,6 +272,11 @@ def test_bounds():
     along = Context(past=16, ahead=16, grid=16, along_time=True)
     assert [(b - 5) % 16 for b in bounds_of(200, Segments(frames=40), along, cuts=[5])[1:-1]] == [0] * 5
     assert bounds_of(200, Segments(frames=50), along, cuts=[45, 70, 160]) == [0, 45, 70, 118, 160, 200]
+    # Each sweep goes over the parts of a long scene; short scenes go together, and never with a part of a long one.
+    exact = Context(along_time=True, sweeps=[("backward", 1), ("forward", 0)])
+    assert bounds_of(200, Segments(frames=40), exact, cuts=[10, 20, 150]) == [0, 20, 63, 106, 150, 200]
+    found = segments_of([0, 20, 63, 106, 150, 200], exact, cuts=[10, 20, 150])
+    assert [s.scene for s in found] == [None, (20, 150), (20, 150), (20, 150), None]
     # Much context asks for long parts.
     assert bounds_of(3000, Segments(), Context(past=64, ahead=48, grid=32, along_time=True))[1] == 1792
 

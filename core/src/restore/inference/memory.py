@@ -35,7 +35,8 @@ def free_memory(device: torch.device) -> int:
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory ran out, on any device."""
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "out of memory" in text
+    # torch.OutOfMemoryError is younger than 2.4; under this name it has been there all along.
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "not enough memory" in text or "out of memory" in text
 
 
 def size_of(tensors: Iterable[Tensor]) -> int:

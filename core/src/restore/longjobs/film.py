@@ -11,9 +11,12 @@ from typing import Any, Mapping
 from restore.errors import MediaError, RequestError
 from restore.inference import jobs
 from restore.inference.following import Follower
+from restore.inference.parts import SweptPart
 from restore.longjobs.identity import refuse_other, source_identity, stamp
-from restore.longjobs.journal import Journal, folder_for, peek, sha256_of
+from restore.longjobs.journal import Journal, folder_for, peek, sha256_of, throw_away
+from restore.longjobs.passes import Pass, scratch_of
 from restore.longjobs.planning import Context, Segment, bounds_of, segments_of
+from restore.longjobs.sweeping import Place, Sweeping, folder_of
 from restore.longjobs.work import Look, Piece, Setting, Task, Whole
 from restore.media.encoders import choose_codec, choose_layout, container_for
 from restore.media.files import check_output, partial_name
@@ -48,7 +51,8 @@ class Film:
         self.segments: list[Segment] = []
         self._index: VideoIndex | None = None
         self._finished: dict[int, dict[str, Any]] = {}
-        self._given: set[int] = set()
+        self._given: dict[int, Task] = {}
+        self._sweeping: Sweeping | None = None
         self._header: dict[str, Any] = {}
         self._resumed = self.resumed_frames = 0
         self._start = time.perf_counter()
@@ -75,7 +79,7 @@ class Film:
         self._overwrite = self.setting.overwrite or was_joined(self.job.output)
         journal = Journal.find(folder)
         if journal is not None and self._restart:
-            journal.remove()
+            self._forget(journal)
             journal = None
         try:
             check_output(self.job.output, [source.path], self._overwrite)
@@ -106,27 +110,49 @@ class Film:
     def _take_up(self, journal: Journal) -> None:
         try:
             refuse_other(journal.header["identity"], self._whole_identity, journal.folder)
+            self.journal, self._header = journal, journal.header
+            self._plan()
         except BaseException:
+            self.journal = None
             journal.close()
             raise
-        self.journal, self._header = journal, journal.header
-        self._plan()
         self._finished = self._whole_parts()
         self._resumed, self.resumed_frames = len(self._finished), self._frames_done()
-        journal.forget({name for e in self._finished.values() for name in (e["file"], e["state"]) if name})
+        wanted = {name for e in self._finished.values() for name in (e["file"], e["state"]) if name}
         found = f"{self.resumed_frames} of {self.segments[-1].stop} frames"
+        if self._sweeping is not None:
+            self._sweeping.take_up(self._finished)
+            wanted |= self._sweeping.names
+            found += f", and {self._sweeping.count} sweeps over parts,"
+        journal.forget(wanted)
         say(f"{self.job.output.name}: {found} are there from before; going on behind them")
 
     def _plan(self) -> None:
         context, cuts = Context(**self._header["context"]), self._header["cuts"]
         self.segments = segments_of(self._header["bounds"], context, cuts)
         self._carried = context.carried
+        if context.sweeps:
+            assert self.journal is not None
+            each = self._header["swept"]["bytes"]
+            self._sweeping = Sweeping(self.journal, self._scratch, self.segments, context.sweeps, each)
+            self._sweeping.check_room(f'{self.job.source.path}: schedule = "exact"')
+
+    @property
+    def _scratch(self) -> Path | None:
+        asked = self.setting.recipe.run.temporal.scratch
+        return None if asked is None else Path(asked).expanduser()
+
+    def _forget(self, journal: Journal) -> None:
+        """Nothing of a journal is needed any more."""
+        journal.remove()
+        if self._scratch is not None:
+            throw_away(folder_of(journal.folder, self._scratch))
 
     def _whole_parts(self) -> dict[int, dict[str, Any]]:
         """Entries whose files are whole, and from which all others can be reached."""
         assert self.journal is not None
         folder = self.journal.folder
-        found = {e["segment"]: e for e in self.journal.entries if "segment" in e}
+        found = {e["segment"]: e for e in self.journal.entries if "file" in e}
         found = {k: e for k, e in found.items() if _is_whole(folder / e["file"], e["sha256"])}
         for segment in reversed(self.segments):
             if segment.number in found or not self._needs_state(segment):
@@ -152,22 +178,65 @@ class Film:
             return self._give(LOOK, Look(self.job.source.path))
         for segment in self.segments:
             k = segment.number
-            ready = not self._needs_state(segment) or k - 1 in self._finished
-            if k not in self._finished and k not in self._given and ready:
+            if k not in self._finished and k not in self._given and self._ready(segment):
                 return self._give(k, self._piece(segment, attempts.get(k, 0) + 1))
+        if self._sweeping is None:
+            return None
+        for place in self._sweeping.ready(self._finished):
+            if (key := self._key(place)) not in self._given:
+                self._sweeping.begin(place)
+                return self._give(key, self._pass(place, attempts.get(key, 0) + 1))
         return None
+
+    def _ready(self, segment: Segment) -> bool:
+        if segment.scene is not None:
+            return self._sweeping is not None and self._sweeping.answers(segment.number) is not None
+        return not self._needs_state(segment) or segment.number - 1 in self._finished
+
+    def _key(self, place: Place) -> int:
+        return (place[0] + 1) * len(self.segments) + place[1]
+
+    def name_of(self, key: int) -> str:
+        """What a task is, for people."""
+        if key in (LOOK, WHOLE):
+            return "it"
+        sweep, number = divmod(key, len(self.segments))
+        segment = self.segments[number]
+        what = f"part {number + 1} of {len(self.segments)} (frames {segment.first} to {segment.stop - 1})"
+        return f"sweep {sweep} over {what}" if sweep else what
 
     def _give(self, key: int, task: Task) -> tuple[int, Task] | None:
         if key in self._given or self._whole is not None:
             return None
-        self._given.add(key)
+        self._given[key] = task
         return key, task
+
+    def _pass(self, place: Place, attempt: int) -> Pass:
+        assert self._sweeping is not None
+        assert self._index is not None
+        sweeping, (sweep, number), source = self._sweeping, place, self.job.source
+        segment, before, unique = self.segments[number], sweeping.beside(place), _unique()
+        assert segment.scene is not None
+        size = source.height, source.width
+        return Pass(
+            source=source.path,
+            stamp=self._stamp,
+            part=SweptPart(sweep, range(segment.first, segment.stop), range(*segment.scene), size,
+                           self._header["swept"]["channels"]),
+            stretch=self._index.stretch(*sweeping.seen(number)) if sweep == 0 else None,
+            settled=self._header["settled"],
+            inputs=tuple(sweeping.values(p) for p in sweeping.inputs(place)),
+            target=sweeping.values(place).with_suffix(unique),
+            state_in=None if before is None else sweeping.state(before),
+            state_out=sweeping.state(place).with_suffix(".state" + unique) if sweeping.hands_on(place) else None,
+            attempt=attempt,
+        )  # fmt: skip
 
     def _piece(self, segment: Segment, attempt: int) -> Piece:
         assert self.journal is not None
         assert self._index is not None
         folder, k = self.journal.folder, segment.number
-        unique = f".{os.getpid()}-{secrets.token_hex(3)}.part"
+        unique = _unique()
         follows = k + 1 < len(self.segments) and self._needs_state(self.segments[k + 1])
         return Piece(
             source=self.job.source.path,
@@ -180,23 +249,34 @@ class Film:
             target=folder / (_file(k) + unique),
             state_in=folder / self._finished[k - 1]["state"] if self._needs_state(segment) else None,
             state_out=folder / (_state(k) + unique) if follows else None,
+            answers=self._sweeping.answers(k) if self._sweeping is not None and segment.scene is not None else None,
             attempt=attempt,
         )
 
     def accept(self, key: int, task: Task, result: dict[str, Any]) -> None:
         """A task is done. What is kept is on the disk when this returns."""
-        self._given.discard(key)
+        self._given.pop(key, None)
         if key == WHOLE:
             self._whole = result
         elif key == LOOK:
             self._looked(result)
+        elif isinstance(task, Pass):
+            assert self._sweeping is not None
+            self._sweeping.accept((task.part.sweep, key % len(self.segments)), task.target, task.state_out, result)
+            self._sweeping.clean(self._finished)
         else:
             assert isinstance(task, Piece)
             self._keep(key, task, result)
+            if self._sweeping is not None:
+                self._sweeping.clean(self._finished)
 
     def give_back(self, key: int) -> None:
-        """A task failed; it may be given again."""
-        self._given.discard(key)
+        """A task failed; it may be given again. What it had written is removed."""
+        task = self._given.pop(key, None)
+        if isinstance(task, (Piece, Pass)):
+            for path in (task.target, scratch_of(task.target), task.state_out):
+                if path is not None:
+                    throw_away(path)
 
     def _looked(self, result: dict[str, Any]) -> None:
         assert self._index is not None
@@ -213,6 +293,7 @@ class Film:
             "context": result["context"],
             "cuts": result["cuts"],
             "bounds": bounds,
+            **({"swept": result["swept"]} if "swept" in result else {}),
         }
         self.journal = Journal.create(folder_for(self.job.output), self._header)
         self._plan()
@@ -256,8 +337,9 @@ class Film:
             return {k: v for k, v in self._whole.items() if k != "stamp"}
         assert self.journal is not None
         entries = [self._finished[k] for k in range(len(self.segments))]
-        warnings = self._join(entries)
-        self.journal.remove()
+        warnings = [w for e in self.journal.entries if "sweep" in e for w in e.get("said", ())]
+        warnings += self._join(entries)
+        self._forget(self.journal)
         self.journal = None
         seconds, frames = time.perf_counter() - self._start, self.segments[-1].stop
         here = frames - self.resumed_frames
@@ -313,11 +395,13 @@ class Film:
     def kept(self, error: BaseException | None = None) -> str:
         """For an error: what is kept, and how to go on; empty where nothing is. Where the source itself is broken,
         going on would meet the same frame again: the parts before it become a file."""
-        if self.journal is None or not self._finished:
+        swept = 0 if self._sweeping is None else self._sweeping.count
+        if self.journal is None or not (self._finished or swept):
             return ""
         if isinstance(error, Broken):
             return self._salvaged()
         count = f"{len(self._finished)} of {len(self.segments)} parts of it are finished"
+        count += f", {swept} sweeps over parts" if swept else ""
         return f"{count} and kept in {self.journal.folder}; the same command goes on behind them"
 
     def _salvaged(self) -> str:
@@ -331,6 +415,7 @@ class Film:
             target = partial_name(self.job.output)
             self._join(whole, target)
         self._finished.clear()
+        self._sweeping = None
         frames = sum(e["frames"] for e in whole)
         return f"What was finished until then ({frames} frames) is in {target}" if whole else ""
 
@@ -338,10 +423,10 @@ class Film:
         """Lets go of the journal; it stays where there is something in it."""
         if self.journal is None:
             return
-        if self._finished:
+        if self._finished or (self._sweeping is not None and self._sweeping.count):
             self.journal.close()
         else:
-            self.journal.remove()
+            self._forget(self.journal)
 
 
 def was_joined(output: Path) -> bool:
@@ -363,6 +448,10 @@ def can_be_parted(source: MediaInfo, output: Path, setting: Setting) -> bool:
     except RequestError:
         return False
     return True
+
+
+def _unique() -> str:
+    return f".{os.getpid()}-{secrets.token_hex(3)}.part"
 
 
 def _file(number: int) -> str:

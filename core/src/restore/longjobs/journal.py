@@ -91,10 +91,11 @@ class Journal:
         self._size = (self.folder / _NAME).stat().st_size
 
     def keep(self, temporary: Path, name: str) -> None:
-        """Gives a part's file, which is whole on the disk, its final name."""
+        """Gives a part's file, which is whole on the disk, its final name; one with a folder may lie elsewhere."""
+        target = self.folder / name
         try:
-            os.replace(temporary, self.folder / name)
-            flush_folder(self.folder)
+            os.replace(temporary, target)
+            flush_folder(target.parent)
         except OSError as error:
             raise _failure(self.folder, error) from error
 
@@ -102,8 +103,7 @@ class Journal:
         """Removes files that no entry names: parts that were at hand when the last run ended."""
         for path in self.folder.iterdir():
             if path.name not in {_NAME, "lock", *wanted}:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                throw_away(path)
 
     def close(self) -> None:
         """Lets go of it; it stays for the next run."""
@@ -187,6 +187,15 @@ def write_through(path: Path, data: bytes, how: str = "wb") -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def throw_away(path: Path) -> None:
+    """Removes a file or a folder, if it is there and lets itself be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _failure(folder: Path, error: OSError) -> MediaError:

@@ -30,8 +30,10 @@ class Context:
         grid: parts begin at whole multiples of this behind the beginning of their scene, so that chunks lie as they
             would lie in one run.
         carried: the state goes from part to part; no frame is answered twice, and parts of a scene go in order.
-        whole_scenes: a scene is never cut (``exact``).
+        whole_scenes: a scene is never cut (``exact`` among other models).
         along_time: whether any model looks along time.
+        sweeps: direction and reach of each sweep, where they go over the parts of a scene one after the other
+            (``exact``).
     """
 
     past: int = 0
@@ -40,6 +42,7 @@ class Context:
     carried: bool = False
     whole_scenes: bool = False
     along_time: bool = False
+    sweeps: Sequence[tuple[str, int]] = ()
 
 
 def context_of(restorers: Sequence[Restorer | TemporalRunner], state: str = "auto") -> Context:
@@ -49,6 +52,8 @@ def context_of(restorers: Sequence[Restorer | TemporalRunner], state: str = "aut
     before and behind, and are exact as well. ``causal`` and models in which nothing comes backward carry their state,
     and are exact. Under ``look_ahead`` the state that goes forward begins ``look_ahead`` frames before a part with
     nothing, as the one that comes backward begins so many frames behind it; with ``state = "carry"`` it is carried.
+    Under ``exact`` each sweep goes over all parts of a scene before a frame is answered; behind another model, or
+    before one that looks along time, a scene is one part.
 
     Args:
         restorers: the models.
@@ -62,6 +67,8 @@ def context_of(restorers: Sequence[Restorer | TemporalRunner], state: str = "aut
         return Context()
     if along[0].temporal.schedule == "causal":
         return Context(carried=True, along_time=True)
+    if len(along) == 1 and along[0] is restorers[0] and isinstance(along[0], ExactRunner):
+        return Context(along_time=True, sweeps=[(s.direction, s.reach) for s in along[0].sweeps])
     if any(isinstance(r, ExactRunner) for r in along):
         return Context(whole_scenes=True, along_time=True)
     one = along[0] if len(along) == 1 and isinstance(along[0], StreamRunner) else None
@@ -100,6 +107,7 @@ class Segment:
         first, stop: frames that are answered.
         low, high: frames that are read.
         fresh: a scene begins here, so nothing of the part before matters.
+        scene: where the scene begins and stops, of a part of one scene that is swept part by part; None of others.
     """
 
     number: int
@@ -108,6 +116,7 @@ class Segment:
     low: int
     high: int
     fresh: bool
+    scene: tuple[int, int] | None = None
 
     @property
     def frames(self) -> int:
@@ -139,6 +148,8 @@ def bounds_of(
         two numbers or more; the last part is no longer than one and a half.
     """
     length = length_of(settings, context)
+    if context.sweeps and length:
+        return _by_scenes(count, length, cuts)
     bounds = [0]
     liked = cuts if settings.at in ("auto", "scenes") else keys if settings.at == "keys" else ()
     if settings.at == "auto" and not context.along_time:
@@ -148,6 +159,18 @@ def bounds_of(
         if bound is None or bound >= count:
             break
         bounds.append(bound)
+    return [*bounds, count] if bounds[-1] < count else bounds
+
+
+def _by_scenes(count: int, length: int, cuts: Sequence[int]) -> list[int]:
+    """Short scenes together, long ones divided: a part is of whole scenes, or of one."""
+    bounds = [0]
+    for first, stop in itertools.pairwise([0, *cuts, count]):
+        parts = max(1, round((stop - first) / length)) if stop - first >= 1.5 * length else 1
+        if first > bounds[-1] and (parts > 1 or stop - bounds[-1] >= 1.5 * length):
+            bounds.append(first)
+        if parts > 1 or stop - bounds[-1] >= length:
+            bounds += [first + (stop - first) * k // parts for k in range(1, parts + 1)]
     return [*bounds, count] if bounds[-1] < count else bounds
 
 
@@ -181,5 +204,7 @@ def segments_of(bounds: Sequence[int], context: Context, cuts: Sequence[int] = (
         low = first if fresh else max(_scene_start(first, cuts), first - context.past)
         after = bisect_right(cuts, stop - 1)
         end = cuts[after] if after < len(cuts) else bounds[-1]
-        found.append(Segment(number, first, stop, low, min(end, stop + context.ahead), fresh))
+        whole = fresh and stop in (*cuts, bounds[-1])
+        scene = (_scene_start(first, cuts), end) if context.sweeps and not whole else None
+        found.append(Segment(number, first, stop, low, min(end, stop + context.ahead), fresh, scene))
     return found

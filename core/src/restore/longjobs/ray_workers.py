@@ -16,6 +16,7 @@ from restore import lock
 from restore.errors import MediaError, RequestError, RestoreError
 from restore.longjobs.identity import stamp
 from restore.longjobs.journal import failure, write_through
+from restore.longjobs.passes import Pass
 from restore.longjobs.remote import fetch
 from restore.longjobs.work import Look, Piece, Setting, Task, Whole, Workbench
 from restore.longjobs.workers import Event
@@ -83,7 +84,7 @@ def _fetched(task: Task, origins: Mapping[str, str]) -> Task:
     if isinstance(task, Whole):
         url = _origin(task.source.path, origins)
         return task if url is None else attrs.evolve(task, source=attrs.evolve(task.source, path=fetch(url)))
-    if isinstance(task, (Piece, Look)):
+    if isinstance(task, (Piece, Look, Pass)):
         url = _origin(task.source, origins)
         return task if url is None else attrs.evolve(task, source=fetch(url))
     return task
@@ -108,12 +109,16 @@ def _moved(task: Task, folder: Path, files: Mapping[str, bytes]) -> Task:
         out = None if task.state_out is None else folder / "state_out"
         into = None if task.state_in is None else folder / "state_in"
         return attrs.evolve(task, target=folder / "target", state_in=into, state_out=out, stamp=stamp(task.source))
+    if isinstance(task, Pass):
+        # What waits between two sweeps is too much to be sent: it lies in a folder that all nodes see.
+        _same_source(task)
+        return attrs.evolve(task, stamp=stamp(task.source))
     if isinstance(task, Whole):
         return attrs.evolve(task, output=folder / task.output.name)
     return task
 
 
-def _same_source(task: Piece) -> None:
+def _same_source(task: Piece | Pass) -> None:
     """Clocks of machines differ; what the file's size says must not."""
     try:
         size = stamp(task.source)[0]
@@ -275,7 +280,7 @@ class RayWorkers:
             os.replace(part, task.output)
             return {**made.result, "output": str(task.output), "stamp": stamp(task.output)}
         else:
-            assert isinstance(task, Look)
+            assert isinstance(task, (Look, Pass))
         return made.result
 
     def close(self) -> None:

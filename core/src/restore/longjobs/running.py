@@ -9,7 +9,7 @@ import attrs
 
 from restore.errors import MediaError, RestoreError
 from restore.inference.memory import OutOfMemory
-from restore.longjobs.film import LOOK, WHOLE, Film
+from restore.longjobs.film import Film
 from restore.longjobs.work import HungUp, Task
 from restore.longjobs.workers import Event, Pool
 from restore.progress import Progress, say
@@ -147,7 +147,7 @@ class Conductor:
             return
         self._failures[film][key] += 1
         self._avoid.setdefault((film, key), set()).add(event.worker)
-        what = "it" if key in (LOOK, WHOLE) else _named(film, key)
+        what = film.name_of(key)
         why = f"a worker died with it ({event.value})" if event.kind == "died" else str(event.value)
         if self._failures[film][key] < TRIES:
             say(f"{film.job.source.path.name}: {what}: {why}; trying again")
@@ -181,8 +181,3 @@ class Conductor:
                     kept = str(error)
                 film.close()
                 self._on_failed(film, type(failure)(f"{failure}\n{kept}") if kept else failure)
-
-
-def _named(film: Film, key: int) -> str:
-    segment = film.segments[key]
-    return f"part {key + 1} of {len(film.segments)} (frames {segment.first} to {segment.stop - 1})"

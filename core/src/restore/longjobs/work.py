@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from pathlib import Path
@@ -14,6 +15,7 @@ from restore.errors import MediaError
 from restore.inference import jobs
 from restore.inference.exact import ExactRunner
 from restore.inference.memory import OutOfMemory
+from restore.inference.parts import Values
 from restore.inference.restorer import Restorer
 from restore.inference.scenes import FLASH, CutFinder
 from restore.inference.stages import Stages
@@ -130,7 +132,8 @@ class Look:
 
     def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
         """``settled``, of each model; ``context``, what parts must see, or None where the models cannot be given parts;
-        ``cuts``, where scenes begin.
+        ``cuts``, where scenes begin; where scenes are swept part by part ``swept``, the bytes that a frame takes on
+        disk and the channels of what the model is given.
 
         Raises:
             RequestError: a file that the models would spoil.
@@ -152,7 +155,13 @@ class Look:
             at_once = any(r.temporal.schedule == "causal" for r in along)
             cuts = _cuts(self.source, 0 if at_once else FLASH)
         context = attrs.asdict(context_of(parts.restorers, bench.setting.recipe.run.segments.state))
-        return {"settled": [r.settled() for r in parts.restorers], "context": context, "cuts": cuts}
+        found = {"settled": [r.settled() for r in parts.restorers], "context": context, "cuts": cuts}
+        if context["sweeps"]:
+            runner = parts.restorers[0]
+            assert isinstance(runner, ExactRunner)
+            channels = 1 if runner.traits.channels == "y" else 3
+            found["swept"] = {"bytes": runner.disk(1, info.height, info.width), "channels": channels}
+        return found
 
 
 def _cuts(source: Path, patience: int) -> list[int]:
@@ -177,6 +186,7 @@ class Piece:
         settled: how each model is run.
         target: file for the packets.
         state_in, state_out: files of what ``causal`` carries; None: nothing comes in, nothing is wanted.
+        answers: file of what the sweeps of ``exact`` said; None: the models are run.
         attempt: from 1; where two workers died with a part, the third takes smaller tiles and less precision.
     """
 
@@ -190,6 +200,7 @@ class Piece:
     target: Path
     state_in: Path | None = None
     state_out: Path | None = None
+    answers: Path | None = None
     attempt: int = 1
 
     def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
@@ -199,7 +210,7 @@ class Piece:
             Changed, HungUp, OutOfMemory: see there.
             MediaError, RestoreError: as :meth:`restore.inference.video.VideoJob.run`.
         """
-        self._unchanged()
+        unchanged(self.source, self.stamp)
         parts = bench.parts
         for runner, known in zip(parts.restorers, self.settled, strict=True):
             runner.settle(known)
@@ -207,27 +218,52 @@ class Piece:
         ease(parts, self.attempt)
         start, cpu = time.perf_counter(), time.process_time()
         try:
-            told = _Encoding(self, bench, advance).run()
+            with self._answered(parts):
+                told = _Encoding(self, bench, advance).run()
         except OutOfMemory as error:
             if not less_precise(parts, str(error)):
                 raise
-            told = _Encoding(self, bench, advance).run()
+            with self._answered(parts):
+                told = _Encoding(self, bench, advance).run()
         finally:
             parts.reset()
-        self._unchanged()
+        unchanged(self.source, self.stamp)
         found = {"size": self.target.stat().st_size, "sha256": sha256_of(self.target)}
         if self.state_out is not None:
             found["state"] = sha256_of(self.state_out)
         spent = {"seconds": round(time.perf_counter() - start, 3), "cpu": round(time.process_time() - cpu, 3)}
         return {**found, **told, **spent, "warnings": [*told["warnings"], *parts.warnings]}
 
-    def _unchanged(self) -> None:
+    @contextlib.contextmanager
+    def _answered(self, parts: Stages) -> Iterator[None]:
+        """The first model answers what it has said already."""
+        runner = parts.restorers[0]
+        if self.answers is None or not isinstance(runner, ExactRunner):
+            yield
+            return
         try:
-            now = stamp(self.source)
+            values = Values([self.answers], runner.device)
         except OSError as error:
-            raise Changed(f"{self.source} is gone: {error.strerror}; put it back and run the same again") from error
-        if list(now) != list(self.stamp):
-            raise Changed(f"{self.source} was changed while it was being restored; begin again with --restart")
+            raise MediaError(
+                f"{self.answers} cannot be read ({error.strerror}); the folder where `exact` keeps what waits must be "
+                "seen by all workers"
+            ) from error
+        runner.known = lambda t: values.answer(t, runner)
+        try:
+            yield
+        finally:
+            runner.known = None
+            values.close()
+
+
+def unchanged(source: Path, before: Sequence[int]) -> None:
+    """Changed where a file is not what it was."""
+    try:
+        now = stamp(source)
+    except OSError as error:
+        raise Changed(f"{source} is gone: {error.strerror}; put it back and run the same again") from error
+    if list(now) != list(before):
+        raise Changed(f"{source} was changed while it was being restored; begin again with --restart")
 
 
 class _Encoding:

@@ -71,7 +71,7 @@ ENCODERS: dict[str, Encoder] = {
     "hevc": Encoder("libx265", 18, {"x265-params": "lossless=1"}, ("preset", "medium"), True, (64, 16), _COMMON),
     "av1": Encoder("libsvtav1", 24, None, ("preset", "6"), False, (4, 4), _COMMON | {"webm"}),
     "vp9": Encoder("libvpx-vp9", 24, {"lossless": "1"}, ("cpu-used", "2"), False, (1, 1), _COMMON | {"webm"}),
-    "ffv1": Encoder("ffv1", None, {}, None, False, (1, 1), frozenset({"matroska", "avi", "mov"})),
+    "ffv1": Encoder("ffv1", None, {}, None, False, (1, 1), frozenset({"matroska", "avi"})),
 }
 
 
