@@ -8,7 +8,10 @@ from pathlib import Path
 
 from mkdocs.structure.files import File
 
-sys.path.insert(0, str(Path(__file__).parent))
+
+def on_startup(**_):
+    """mkdocs puts the path back after it has read this file."""
+    sys.path.insert(0, str(Path(__file__).parent))
 
 
 def on_files(files, config):

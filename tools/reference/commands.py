@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import click
-from reference.text import cell, code, inline, table
 from restore.cli.main import cli
+
+from reference.text import cell, code, inline, table
 
 
 def walk():
@@ -30,7 +31,7 @@ def page():
         "# Commands",
         "Every command prints a table for people and, with `--json`, one JSON document on standard output; messages go "
         "to standard error. Exit codes: 0 done, 1 the work failed, 2 the request was wrong. `restore --debug COMMAND` "
-        "shows tracebacks. `RESTORE_PLUGINS=a,b` loads only these plugins, `RESTORE_DISABLE_PLUGINS=a,b` all but these, "
+        "shows tracebacks. `RESTORE_PLUGINS=a,b` loads these plugins alone, `RESTORE_DISABLE_PLUGINS=a,b` all others, "
         "`RESTORE_STRICT=1` lets a broken plugin's exception through.",
         table(("command", "what"), rows),
     ]

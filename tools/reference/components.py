@@ -6,13 +6,14 @@ import inspect
 import typing
 
 import attrs
-from reference.text import cell, code, doc, entries, inline, markdown, sections, table
 from restore.build import asset_path, import_factory, schema
 from restore.component import KINDS
 from restore.document import toml
 from restore.errors import RestoreError
 from restore.plugins import Registered
 from restore.testing.kinds.package import undocumented
+
+from reference.text import cell, code, doc, entries, inline, markdown, sections, table
 
 TITLES = {
     "model": "Models", "degradation": "Degradations", "loss": "Losses", "schedule": "Schedules",
@@ -30,7 +31,8 @@ def pages(components):
         lead = (
             "Take one with `restore run --recipe NAME`, `restore train NAME` or `restore prune NAME`; "
             "`restore describe NAME` prints it." if kind == "recipe" else
-            f'Named `plugin:component`; the short name works while it is unambiguous. `restore describe NAME` prints the same.'
+            "Named `plugin:component`; the short name works while it is unambiguous. `restore describe NAME` says "
+            "the same."
         )  # fmt: skip
         made[f"reference/components/{kind}.md"] = "\n\n".join([f"# {TITLES[kind]}", lead, *body]) + "\n"
     return made

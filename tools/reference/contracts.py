@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 
 import attrs
-from reference.text import code, described, doc, inline, sections, table
-from restore import component, contracts as rules, hookspecs
+from restore import component, hookspecs
+from restore import contracts as rules
 from restore.component import KINDS
 from restore.hookspecs import KIND_OF_HOOK
+
+from reference.text import code, described, doc, inline, sections, table
 
 # The values that contracts pass around come first, then the protocols in the order of the hooks.
 VALUES = ("Traits", "Halo", "Prediction", "Step", "Pair")
 PROTOCOLS = (
-    "Model", "Sweep", "Teacher", "Degradation", "LinearOperator", "VideoMeasurement", "Window", "Place", "Loss", "Schedule",
-    "Dataset", "Metric", "Pruner",
+    "Model", "Sweep", "Teacher", "Degradation", "LinearOperator", "VideoMeasurement", "Window", "Place", "Loss",
+    "Schedule", "Dataset", "Metric", "Pruner",
 )  # fmt: skip
 
 

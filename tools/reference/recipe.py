@@ -5,10 +5,11 @@ from __future__ import annotations
 import typing
 
 import attrs
-from reference.text import cell, code, described, doc, entries, inline, markdown, sections, table
 from restore import recipe as tables
 from restore.convert import describe_type
 from restore.document import toml
+
+from reference.text import cell, code, described, doc, entries, inline, markdown, sections, table
 
 # Table of the recipe: the class that reads it. A phase's keys that it shares with [training] mean the same.
 TABLES = {

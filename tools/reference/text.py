@@ -81,7 +81,9 @@ def markdown(text):
                 # An example with empty lines in it.
                 out[-1] = f"{out[-1][:-3]}\n{body}\n```"
             else:
-                kind = "toml" if body.startswith("[") else "python" if re.match(r"(from|import|@|def) ?", body) else "text"
+                kind = (
+                    "toml" if body.startswith("[") else "python" if re.match(r"(from|import|@|def) ?", body) else "text"
+                )
                 out.append(f"```{kind}\n{body}\n```")
         elif re.match(r"\s*[-*] ", block):
             items = re.split(r"\n(?=\s*[-*] )", block)
