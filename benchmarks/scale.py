@@ -1,6 +1,7 @@
 """How far a film, and many clips, can be shared out: a simulation from measured costs, and its check against real runs.
 
     python benchmarks/scale.py                    # measures, checks with 1 and 2 workers, prints the table
+    python benchmarks/scale.py --starts --times 32 --length 250   # 1 and 2 workers, their starts included
     python benchmarks/scale.py --pixels 2073600   # for a source of 1920x1080 instead of the sample's size
 
 Costs are seconds of processor time, so that what else the machine does hardly matters: those of decoding, of the model
@@ -17,6 +18,7 @@ import resource
 import sys
 import tempfile
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import attrs
@@ -269,6 +271,27 @@ def check_against(costs: Costs, source: Path, folder: Path, setting: Setting, le
     return [*rows, f"outputs of 1 and 2 workers are {'the same to the byte' if same else 'NOT THE SAME'}"]
 
 
+def share_of_starts(source: Path, folder: Path, setting: Setting) -> list[str]:
+    """Processor time of 1 and of 2 workers as `--workers` begins them: this process's, theirs, and that of the process
+    from which they are forked, all imports included."""
+    rows, spent, errors = [], [], []
+    for workers in (1, 2):
+        job = Job(probe(source), folder / f"shared-{workers}.mkv")
+
+        def run(workers=workers, job=job):
+            nothing = lambda *_: None  # noqa: E731
+            restore_by(Processes(setting, workers), [job], setting, {}, nothing, lambda _, e: errors.append(e))
+            forkserver._forkserver._stop()  # ended, so that its time and that of those it forked are counted
+
+        _, seconds = timed(run)
+        if errors:
+            raise SystemExit(str(errors[0]))
+        spent.append(seconds)
+        rows.append(f"{workers:7d}  {seconds:9.2f}  {seconds / spent[0]:14.3f}")
+    same = (folder / "shared-1.mkv").read_bytes() == (folder / "shared-2.mkv").read_bytes()
+    return [*rows, f"outputs of 1 and 2 workers are {'the same to the byte' if same else 'NOT THE SAME'}"]
+
+
 def table(costs: Costs, length: int) -> list[str]:
     """Efficiency, the share of all workers' time that is work: one worker's time over N times that of N."""
     rows = []
@@ -293,6 +316,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=8, help="the sample so often, one behind the other")
     parser.add_argument("--pixels", type=int, help="foretell for a source with so many pixels")
     parser.add_argument("--slow", type=float, default=1.0, help="foretell for a model of so many seconds a frame, too")
+    parser.add_argument("--starts", action="store_true", help="only processor time of 1 and 2 workers, starts included")
     asked = parser.parse_args()
     fixed = ['run.precision="fp32"', "run.channels_last=false", 'run.segments.at="frames"']
     overrides = (*fixed, f"run.segments.frames={asked.length}", *asked.overrides)
@@ -302,6 +326,13 @@ def main() -> None:
         folder = Path(name)
         source = longer(folder, asked.times)
         info = probe(source)
+        if asked.starts:
+            print(
+                f"{asked.recipe}, {info.width}x{info.height}, {len(index_video(info))} frames, parts of {asked.length}"
+            )
+            print("workers    seconds  of one worker's")
+            print("\n".join(share_of_starts(source, folder, setting)))
+            return
         costs = measure(source, folder, setting, asked.length)
         print(f"{asked.recipe}, {info.width}x{info.height}, seconds of processor time:")
         for field in attrs.fields(Costs):

@@ -19,6 +19,7 @@ from restore import MediaError, RequestError
 from restore.longjobs import film, journal, ledger, sweeping
 from restore.longjobs.journal import Journal, folder_for
 from restore.longjobs.ledger import Ledger
+from restore.media import files
 
 KILLS = int(os.environ.get("RESTORE_KILLS", "3"))
 UNEVEN = [512 * k + 100 * (k % 3) for k in range(200)]
@@ -283,6 +284,35 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(source, tmp_path):
         assert not folder_for(output).exists()
         assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
     assert taken_up > 0
+
+
+def test_what_a_killed_run_left_hidden_is_removed_by_the_next(clips, tmp_path):
+    """Of the same output alone, and not while its process lives."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["long_work"])
+    source, output = clips.make(tmp_path / "in.mp4", frames=8, size=(32, 48), planes=moving), tmp_path / "out.mkv"
+    process = context.Process(target=restore_silently, args=(source, output, "frame", {"pause": 5.0}))
+    process.start()
+    hidden = lambda: [p for p in tmp_path.iterdir() if p.name.startswith(".out.")]  # noqa: E731
+    while not hidden():
+        time.sleep(0.005)
+    (left,) = hidden()
+    others = [tmp_path / ".out.4194999-abcdef.part.mp4", tmp_path / ".outer.4194999-abcdef.part.mkv"]
+    for other in others:
+        other.write_bytes(b"of another output")
+    files._hidden.cache_clear()
+    assert files.temporary_name(output).suffix == ".mkv"
+    assert left.exists()  # it is being written
+    process.kill()
+    process.join()
+    # Another machine's process may have any number: while the file is locked, it lives.
+    with files.hold(left):
+        files.temporary_name(output)
+        assert left.exists()
+    files._hidden.cache_clear()
+    restore(source, output, "frame")
+    assert not left.exists()
+    assert all(other.exists() for other in others)
 
 
 def full_after(monkeypatch, room):

@@ -81,6 +81,14 @@ def test_missing_frames_fade_and_lasting_holes_take_their_edges_colour():
     assert (smooth_inverse(operator, operator(ramp), 1e-3, 1e-3) - ramp).abs().max() < 5e-3
 
 
+def test_a_large_hole_is_filled_to_its_middle():
+    level = torch.full((1, 2, 3, 96, 96), 0.7)
+    seen = torch.ones(96, 96, dtype=torch.bool)
+    seen[30:68, 20:58] = False
+    operator = Mask(tuple(level.shape[1:]), seen)
+    assert (smooth_inverse(operator, operator(level), 0.01, 0.01) - level).abs().max() < 0.02
+
+
 def test_the_first_guess_without_colour_is_grey():
     operator = Grey(SHAPE)
     y = operator(clip())

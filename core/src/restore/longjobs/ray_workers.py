@@ -20,6 +20,7 @@ from restore.longjobs.passes import Pass
 from restore.longjobs.remote import fetch
 from restore.longjobs.work import Look, Piece, Setting, Task, Whole, Workbench
 from restore.longjobs.workers import Event
+from restore.media.files import temporary_name
 from restore.progress import hide_bars, say
 
 _ERROR = re.compile(r"[\w.]+(Error|Exception): ")
@@ -275,7 +276,7 @@ class RayWorkers:
             if task.state_out is not None:
                 write_through(task.state_out, made.files["state_out"])
         elif isinstance(task, Whole):
-            part = task.output.with_name(f".{task.output.stem[:180]}.{os.getpid()}.part{task.output.suffix}")
+            part = temporary_name(task.output)
             write_through(part, made.files["output"])
             os.replace(part, task.output)
             return {**made.result, "output": str(task.output), "stamp": stamp(task.output)}

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
+from functools import lru_cache
 from pathlib import Path
-from typing import Iterable
+from typing import IO, Iterable
 
 from restore.errors import MediaError, RequestError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that someone writes cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
+
+_HIDDEN = re.compile(r"\.(.*)\.(\d+)-[0-9a-f]{6}\.part(\.[^.]*|)", re.DOTALL)
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = (), overwrite: bool = False) -> Path:
@@ -38,9 +48,64 @@ def _same(a: Path, b: Path) -> bool:
 
 
 def temporary_name(path: Path) -> Path:
-    """A hidden unused name beside ``path``, with the same ending so that the format is found."""
-    stem = path.stem[:180]  # names may have 255 bytes
-    return path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(3)}.part{path.suffix}")
+    """A hidden unused name beside ``path``, with the same ending so that the format is found. What processes that were
+    killed have left of the same output is removed."""
+    for old in _hidden(path.parent).get((_short(path), path.suffix), []):
+        _remove_left(old)
+    return path.with_name(f".{_short(path)}.{os.getpid()}-{secrets.token_hex(3)}.part{path.suffix}")
+
+
+def _short(path: Path) -> str:
+    return path.stem[:180]  # names may have 255 bytes
+
+
+@lru_cache(maxsize=64)
+def _hidden(folder: Path) -> dict[tuple[str, str], list[Path]]:
+    """Unfinished files of other processes, by stem and suffix of their outputs. A folder is read once: what is left of
+    a process that ended before this one began is there by then."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _HIDDEN.fullmatch(entry.name)
+            if match and int(match[2]) != os.getpid():
+                found.setdefault((match[1], match[3]), []).append(folder / entry.name)
+    return found
+
+
+def _remove_left(path: Path) -> None:
+    """Removes an unfinished file, unless its process lives, here or (as its lock tells) elsewhere."""
+    match = _HIDDEN.fullmatch(path.name)
+    with contextlib.suppress(OSError):
+        if fcntl is None:
+            path.unlink()
+        elif match and not _lives(int(match[2])):
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is someone else's
+        return True
+    return True
+
+
+def hold(path: Path) -> IO[bytes] | None:
+    """Makes a file and locks it while what is given back is open: nobody takes it for one that was left behind.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if fcntl is None:
+        return None
+    file = path.open("ab")
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
 
 
 def partial_name(path: Path) -> Path:

@@ -9,7 +9,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import av
 
@@ -23,7 +23,7 @@ from restore.media.encoders import (
     encoder_options,
     encoder_pix_fmt,
 )
-from restore.media.files import check_output, partial_name, temporary_name
+from restore.media.files import check_output, hold, partial_name, temporary_name
 from restore.media.frame import ColorInfo, PixelLayout, VideoFrame
 from restore.media.pixels import planes_to_frame
 from restore.media.reader import VideoReader
@@ -85,6 +85,7 @@ class VideoWriter:
         self._last_pts: int | None = None
         self._open = True
         self._part = temporary_name(self.path)
+        self._held: IO[bytes] | None = None
         self._time_base = self._encoder_time_base()
         self._pix_fmt = encoder_pix_fmt(layout, self.codec)
         try:
@@ -175,6 +176,7 @@ class VideoWriter:
                 options["movflags"] = "use_metadata_tags"
         elif self.container_name == "matroska":
             options = {"avoid_negative_ts": "disabled"}
+        self._held = hold(self._part)
         container = av.open("file:" + str(self._part), "w", format=self.container_name, container_options=options)
         container.metadata.update(metadata)
         return container
@@ -265,6 +267,8 @@ class VideoWriter:
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
             raise self._failure(error) from error
+        finally:
+            self._let_go()
 
     def _discard(self) -> None:
         self._open = False
@@ -273,6 +277,12 @@ class VideoWriter:
             with contextlib.suppress(av.error.FFmpegError, OSError, ValueError):  # it is thrown away
                 container.close()
         self._part.unlink(missing_ok=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
 
 def tag_colors(target: Any, codes: tuple[int, int, int, int]) -> None:
