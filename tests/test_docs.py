@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import click
@@ -85,6 +86,13 @@ def test_links_lead_somewhere(page):
         if anchor:
             text = GENERATED.get(inside) or target.read_text(encoding="utf-8")
             assert anchor in anchors(text), f"{page.name}: {link}"
+
+
+def test_the_site_has_every_page_in_its_menu():
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    named = re.findall(r"[\w./-]+\.md$", menu, re.MULTILINE)
+    written = {p.relative_to(ROOT / "docs").as_posix() for p in PAGES[1:]}
+    assert sorted(named) == sorted({*written, *GENERATED})
 
 
 def test_generated_links_lead_somewhere():
