@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from restore import Traits
+from restore.builtin.degradations.inpainting import ScatteredInpainting
+from restore.builtin.degradations.linear import FrameInterpolation
+from restore.contracts import Halo
 from restore.inference.jobs import Job
 from restore.inference.stages import Stages
 from restore.inference.temporal import restorer_of
@@ -43,6 +46,22 @@ class Brighter(nn.Module):
         return (clip * self.weight).clamp(0, 1).repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
+class Filling(nn.Module):
+    """What is missing becomes the mean of the frames beside; all else is moved by how much of it is missing there."""
+
+    def __init__(self):
+        super().__init__()
+        self.traits = Traits(temporal="clip", halo=Halo(0, 1), needs_operator=True)
+
+    def forward(self, observed, operator):
+        seen = operator.adjoint(operator(torch.ones(1, *operator.shape.input)))
+        shown = operator.adjoint(observed)
+        beside = torch.zeros_like(shown)
+        beside[:, 1:] += 0.5 * shown[:, :-1]
+        beside[:, :-1] += 0.3 * shown[:, 1:]
+        return torch.where(seen > 0, shown, beside)
+
+
 def fading():
     """Its state forgets, as those of trained models do; that of random ones may keep its first frames for ever."""
     model = Recurrent(BASIC)
@@ -59,7 +78,16 @@ MODELS = {
     "blended": lambda **more: Window(reach=1, whole=True, **more),
     "look_ahead": lambda **more: Recurrent(BASIC, **more),
     "forward": lambda **more: Recurrent(FORWARD, **more),
+    "measured": Filling,
+    "between": Filling,
     "exact": lambda **more: Recurrent(BASIC, **more),
+}
+
+
+# The places that are missing depend on a frame's number in the whole video.
+MEASUREMENTS = {
+    "measured": lambda: ScatteredInpainting(boxes=4, size=0.4, seed=5),
+    "between": lambda: FrameInterpolation(2),
 }
 
 
@@ -95,7 +123,8 @@ def recipe_for(
 def build(kind, recipe, more, device):
     """A worker's models."""
     torch.set_num_threads(1)
-    return Stages([restorer_of(MODELS[kind](**more), recipe.run, kind)])
+    measurement = MEASUREMENTS.get(kind, lambda: None)()
+    return Stages([restorer_of(MODELS[kind](**more), recipe.run, kind, None, measurement)])
 
 
 def setting_for(kind, more=None, overwrite=False, **recipe):

@@ -173,6 +173,26 @@ def test_joins_show_no_seam(clips, tmp_path, kind, more):
     assert same(one, parts)
 
 
+def test_an_operator_is_that_of_the_whole_videos_frames(clips, tmp_path):
+    """Boxes are missing, elsewhere in each frame; a cut in the middle of a part."""
+    source = clips.make(tmp_path / "in.mkv", frames=70, codec="ffv1", size=(32, 48), planes=scenes)
+    one, parts, told = one_and_parts(clips, tmp_path, "measured", source=source, cuts="auto")
+    assert told["segments"] == 4
+    assert same(one, parts)
+    whole = clips.read(source)
+    assert not any(same([a], [b]) for a, b in zip(parts, whole, strict=True))
+
+
+def test_why_a_long_video_is_not_cut_is_said(clips, tmp_path, capsys):
+    source = clips.make(tmp_path / "in.mkv", frames=70, size=(32, 48), planes=moving)
+    told = restore(source, tmp_path / "out.mkv", "between")
+    assert told["frames"] == 140
+    assert "segments" not in told
+    assert (
+        capsys.readouterr().err.count("in.mkv: [operator] makes frames between frames; it is restored in one go") == 1
+    )
+
+
 def differences(a, b):
     pairs = [zip(x.planes, y.planes, strict=True) for x, y in zip(a, b, strict=True)]
     return [max(int(np.abs(p.astype(int) - q.astype(int)).max()) for p, q in planes) for planes in pairs]

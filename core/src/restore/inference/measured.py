@@ -87,6 +87,10 @@ class MeasuredRunner(WindowRunner):
         super().reset()
         self._begun = 0
 
+    def begin_at(self, first: int) -> None:
+        """After :meth:`reset`: the next frame is number ``first`` of the video, for the operator as well."""
+        self.answered = self._begun = first
+
     def _needs(self, channels: int, chunk: int) -> float:
         if not self._bytes:
             length = 5
@@ -164,6 +168,17 @@ class MeasuredLine(TemporalLine):
     """The pictures of a :class:`MeasuredRunner`: what was measured exactly stays as it is stored, to the last bit."""
 
     runner: MeasuredRunner
+    _first = 0  # number of the first picture
+
+    def reset(self) -> None:
+        """The next picture is number 0."""
+        super().reset()
+        self._first = 0
+
+    def count_from(self, first: int) -> None:
+        """The next picture is number ``first``."""
+        self._first = first
+        self.runner.begin_at(first)
 
     @property
     def rate(self) -> int:
@@ -172,7 +187,7 @@ class MeasuredLine(TemporalLine):
 
     def _answered(self, answer: Tensor) -> Iterator[Picture]:
         for one in torch.split(answer, 1):
-            number = self._out
+            number = self._first + self._out
             yield self._made(self._next(), one, number)
 
     def _made(self, picture: Picture, answer: Tensor, number: int) -> Picture:

@@ -281,6 +281,8 @@ class Film:
     def _looked(self, result: dict[str, Any]) -> None:
         assert self._index is not None
         bounds = [0]
+        if result["why"]:
+            say(whole_because(self.job.source.path, result["why"]))
         if result["context"] is not None:
             settings, context = self.setting.recipe.run.segments, Context(**result["context"])
             bounds = bounds_of(len(self._index), settings, context, result["cuts"], self._index.keys)
@@ -434,12 +436,14 @@ def was_joined(output: Path) -> bool:
     return any("joined" in entry for entry in peek(folder_for(output)))
 
 
+def whole_because(source: Path, why: str) -> str:
+    """For people: a long video is not cut into parts."""
+    return f"{source.name}: {why}; it is restored in one go, by one worker, and cannot be taken up again"
+
+
 def can_be_parted(source: MediaInfo, output: Path, setting: Setting) -> bool:
     """Whether a file is a video long enough to be cut into parts, and of a kind whose parts can be joined."""
     length = setting.recipe.run.segments.frames
-    if setting.recipe.operator is not None:
-        # What an operator hides depends on a frame's number in the whole video, and it may change the number of frames.
-        return False
     if source.kind != "video" or length == 0 or (source.frames or 0) < 1.5 * (250 if length == "auto" else length):
         return False
     try:

@@ -9,14 +9,14 @@ from restore.document import Document
 from restore.errors import RestoreError
 from restore.inference import jobs
 from restore.inference.stages import Stages
-from restore.longjobs.film import Film, can_be_parted
+from restore.longjobs.film import Film, can_be_parted, whole_because
 from restore.longjobs.identity import recipe_identity
 from restore.longjobs.running import Conductor
-from restore.longjobs.work import Setting, models_can_be_parted
+from restore.longjobs.work import Setting, why_whole
 from restore.longjobs.workers import Here, Pool, Processes
 from restore.modelling import builder
 from restore.plugins import registry
-from restore.progress import Progress
+from restore.progress import Progress, say
 from restore.recipe import Recipe, check
 
 Done = Callable[[jobs.Job, dict[str, Any]], None]
@@ -69,7 +69,10 @@ def restore_here(
         restart: parts of an earlier run are thrown away.
     """
     for job in files:
-        if not (models_can_be_parted(stages) and can_be_parted(job.source, job.output, setting)):
+        why, long = why_whole(stages), can_be_parted(job.source, job.output, setting)
+        if why and long:
+            say(whole_because(job.source.path, why))
+        if why or not long:
             _at_once(job, setting, stages, done, failed)
             continue
         film = Film(job, setting, identity(), restart)

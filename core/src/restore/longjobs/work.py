@@ -14,6 +14,7 @@ from restore.document import Document
 from restore.errors import MediaError
 from restore.inference import jobs
 from restore.inference.exact import ExactRunner
+from restore.inference.measured import MeasuredRunner
 from restore.inference.memory import OutOfMemory
 from restore.inference.parts import Values
 from restore.inference.restorer import Restorer
@@ -131,15 +132,15 @@ class Look:
     source: Path
 
     def do(self, bench: Workbench, advance: Advance) -> dict[str, Any]:
-        """``settled``, of each model; ``context``, what parts must see, or None where the models cannot be given parts;
-        ``cuts``, where scenes begin; where scenes are swept part by part ``swept``, the bytes that a frame takes on
-        disk and the channels of what the model is given.
+        """``settled``, of each model; ``context``, what parts must see, or None where the models cannot be given parts,
+        and ``why``, for people; ``cuts``, where scenes begin; where scenes are swept part by part ``swept``, the bytes
+        that a frame takes on disk and the channels of what the model is given.
 
         Raises:
             RequestError: a file that the models would spoil.
         """
-        if not models_can_be_parted(bench.stages):
-            return {"settled": [], "context": None, "cuts": []}
+        if why := why_whole(bench.stages):
+            return {"settled": [], "context": None, "cuts": [], "why": why}
         parts = bench.parts
         bench.cuts.clear()
         along = [r for r in parts.restorers if isinstance(r, TemporalRunner)]
@@ -155,7 +156,7 @@ class Look:
             at_once = any(r.temporal.schedule == "causal" for r in along)
             cuts = _cuts(self.source, 0 if at_once else FLASH)
         context = attrs.asdict(context_of(parts.restorers, bench.setting.recipe.run.segments.state))
-        found = {"settled": [r.settled() for r in parts.restorers], "context": context, "cuts": cuts}
+        found = {"settled": [r.settled() for r in parts.restorers], "context": context, "cuts": cuts, "why": ""}
         if context["sweeps"]:
             runner = parts.restorers[0]
             assert isinstance(runner, ExactRunner)
@@ -408,7 +409,14 @@ class _Encoding:
         hand_on(self.stages, self.task.state_out)
 
 
-def models_can_be_parted(stages: Stages) -> bool:
-    """Whether a part of a video can be given to these models by itself: every step is one model's, frame for frame."""
-    known = (Restorer, WindowRunner, StreamRunner, ExactRunner)
-    return type(stages) is Stages and all(type(r) in known for r in stages.restorers)
+def why_whole(stages: Stages) -> str:
+    """Why a part of a video cannot be given to these models by itself; empty where it can: every step is one model's,
+    frame for frame."""
+    known = (Restorer, WindowRunner, StreamRunner, ExactRunner, MeasuredRunner)
+    if type(stages) is not Stages or not all(type(r) in known for r in stages.restorers):
+        return "its models cannot be given parts"
+    if stages.rate > 1:
+        return "[operator] makes frames between frames"
+    if stages.measured is not None and stages.measured.measurement.colours:
+        return "[operator] adds colours that the file has not"
+    return ""
