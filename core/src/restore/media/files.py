@@ -6,16 +6,15 @@ import contextlib
 import os
 import re
 import secrets
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Iterable
 
 from restore.errors import MediaError, RequestError
 
-try:
+if sys.platform != "win32":  # there a file that someone writes cannot be removed anyway
     import fcntl
-except ImportError:  # Windows, where a file that someone writes cannot be removed anyway
-    fcntl = None  # type: ignore[assignment]
 
 _HIDDEN = re.compile(r"\.(.*)\.(\d+)-[0-9a-f]{6}\.part(\.[^.]*|)", re.DOTALL)
 
@@ -76,7 +75,7 @@ def _remove_left(path: Path) -> None:
     """Removes an unfinished file, unless its process lives, here or (as its lock tells) elsewhere."""
     match = _HIDDEN.fullmatch(path.name)
     with contextlib.suppress(OSError):
-        if fcntl is None:
+        if sys.platform == "win32":
             path.unlink()
         elif match and not _lives(int(match[2])):
             with path.open("rb") as file:
@@ -100,7 +99,7 @@ def hold(path: Path) -> IO[bytes] | None:
     Raises:
         OSError: it cannot be made.
     """
-    if fcntl is None:
+    if sys.platform == "win32":
         return None
     file = path.open("ab")
     with contextlib.suppress(OSError):  # a file system without locks
