@@ -300,7 +300,7 @@ def test_what_a_killed_run_left_hidden_is_removed_by_the_next(clips, tmp_path):
     others = [tmp_path / ".out.4194999-abcdef.part.mp4", tmp_path / ".outer.4194999-abcdef.part.mkv"]
     for other in others:
         other.write_bytes(b"of another output")
-    files._hidden.cache_clear()
+    files._seen.clear()
     assert files.temporary_name(output).suffix == ".mkv"
     assert left.exists()  # it is being written
     process.kill()
@@ -309,7 +309,7 @@ def test_what_a_killed_run_left_hidden_is_removed_by_the_next(clips, tmp_path):
     with files.hold(left):
         files.temporary_name(output)
         assert left.exists()
-    files._hidden.cache_clear()
+    files._seen.clear()
     restore(source, output, "frame")
     assert not left.exists()
     assert all(other.exists() for other in others)

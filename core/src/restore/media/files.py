@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets
 import sys
-from functools import lru_cache
+import time
 from pathlib import Path
 from typing import IO, Iterable
 
@@ -17,6 +18,8 @@ if sys.platform != "win32":  # there a file that someone writes cannot be remove
     import fcntl
 
 _HIDDEN = re.compile(r"\.(.*)\.(\d+)-[0-9a-f]{6}\.part(\.[^.]*|)", re.DOTALL)
+_Hidden = dict[tuple[str, str], list[Path]]
+_seen: dict[Path, tuple[float, float, _Hidden]] = {}  # how long a folder took to read, when, and what was there
 
 
 def check_output(path: str | Path, inputs: Iterable[str | Path] = (), overwrite: bool = False) -> Path:
@@ -49,7 +52,7 @@ def _same(a: Path, b: Path) -> bool:
 def temporary_name(path: Path) -> Path:
     """A hidden unused name beside ``path``, with the same ending so that the format is found. What processes that were
     killed have left of the same output is removed."""
-    for old in _hidden(path.parent).get((_short(path), path.suffix), []):
+    for old in _hidden_in(path.parent).get((_short(path), path.suffix), []):
         _remove_left(old)
     return path.with_name(f".{_short(path)}.{os.getpid()}-{secrets.token_hex(3)}.part{path.suffix}")
 
@@ -58,11 +61,20 @@ def _short(path: Path) -> str:
     return path.stem[:180]  # names may have 255 bytes
 
 
-@lru_cache(maxsize=64)
-def _hidden(folder: Path) -> dict[tuple[str, str], list[Path]]:
-    """Unfinished files of other processes, by stem and suffix of their outputs. A folder is read once: what is left of
-    a process that ended before this one began is there by then."""
-    found: dict[tuple[str, str], list[Path]] = {}
+def _hidden_in(folder: Path) -> _Hidden:
+    """Unfinished files of other processes, by stem and suffix of their outputs. A folder of very many files is not read
+    for each of them: only when fifty times as long as it took has gone by."""
+    now = time.monotonic()
+    took, when, found = _seen.get(folder, (0.0, -math.inf, {}))
+    if now - when > 50 * took:
+        found = _scan(folder)
+        _seen.clear()
+        _seen[folder] = time.monotonic() - now, now, found
+    return found
+
+
+def _scan(folder: Path) -> _Hidden:
+    found: _Hidden = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             match = _HIDDEN.fullmatch(entry.name)
