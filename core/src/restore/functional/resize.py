@@ -26,7 +26,9 @@ def cubic(x: Tensor) -> Tensor:
     return torch.where(a <= 1, near, torch.where(a <= 2, far, torch.zeros_like(a)))
 
 
+# Made outside inference mode, wherever it is asked for: what is kept may be used under autograd later.
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def taps(
     n_in: int, n_out: int, scale: float, offset: float = 0.0, antialias: bool = True, border: Border = "mirror"
 ) -> tuple[Tensor, Tensor]:
