@@ -130,6 +130,12 @@ def refusal(traits: Traits) -> str:
     return ""
 
 
+def refuse(model: nn.Module) -> None:
+    """RequestError where a model cannot be exported by its traits, with the reason."""
+    if reason := refusal(model.traits):  # type: ignore[arg-type]
+        raise RequestError(f"this {type(model).__name__} cannot be exported: {reason}")
+
+
 def trace(model: nn.Module, size: _Size | None = None, frames: int | None = None, static: bool = False) -> Traced:
     """The model as a graph, for any batch, height and width where its code allows.
 
@@ -142,9 +148,8 @@ def trace(model: nn.Module, size: _Size | None = None, frames: int | None = None
     Raises:
         RequestError: it cannot be exported, by its traits or by its code; why.
     """
+    refuse(model)
     traits: Traits = model.traits  # type: ignore[assignment]
-    if reason := refusal(traits):
-        raise RequestError(f"this {type(model).__name__} cannot be exported: {reason}")
     form, shape = _example(model, traits, size, frames)
     reasons: list[str] = []
     tries: tuple[Dynamic, ...] = ("none",) if static else ("all", "batch", "none")

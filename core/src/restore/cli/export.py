@@ -49,7 +49,7 @@ def command(
     """
     from restore.catalogue import recipe_document
     from restore.errors import RequestError
-    from restore.exporting import SUFFIXES, check_packages, trace, write
+    from restore.exporting import SUFFIXES, check_packages, refuse, trace, write
     from restore.modelling import build_model, builder
     from restore.plugins import registry
     from restore.progress import say
@@ -61,13 +61,14 @@ def command(
         raise RequestError(f"{output} must end in .onnx (ONNX) or .pt2 (torch.export)")
     if output.exists() and not overwrite:
         raise RequestError(f"{output} exists; --overwrite replaces it")
-    check_packages(output)
     document = recipe_document(registry(), recipe=recipe or recipe_, plugin=plugin, overrides=overrides)
     checked = check(document)
     use = checked.model or (checked.stages[0] if len(checked.stages) == 1 else None)
     if use is None:
         raise document.root.error("export writes one model: give a recipe with [model]")
     model, name = build_model(use, builder(registry()))
+    refuse(model)
+    check_packages(output)
     if "weights" not in use.parameters and next(model.parameters(), None) is not None:
         say(f"{name}: the recipe names no weights, so what is written is untrained (--set model.weights=...)")
     traced = trace(model, _size(size), frames, static)
