@@ -17,12 +17,12 @@ from restore.builtin.degradations.blurring import DiskBlur, KernelBlur, MotionBl
 from restore.builtin.degradations.inpainting import BlockInpainting, Inpainting, ScatteredInpainting
 from restore.builtin.degradations.linear import (
     BoxDownscale,
-    ClipSensing,
     FrameInterpolation,
     FramePrediction,
     Greyscale,
 )
 from restore.builtin.degradations.masks import FileMask
+from restore.builtin.degradations.sensing import ClipSensing
 from restore.contracts import Halo, Step, Traits
 from restore.document import parse
 from restore.inference.jobs import build_stages

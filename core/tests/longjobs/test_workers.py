@@ -15,10 +15,11 @@ from restore.inference import running
 from restore.inference.jobs import Job
 from restore.inference.memory import OutOfMemory
 from restore.inference.precision import Mode
-from restore.longjobs import work
+from restore.longjobs import encoding
+from restore.longjobs.easing import ease
 from restore.longjobs.journal import folder_for
 from restore.longjobs.restoring import restore_by, restore_here
-from restore.longjobs.work import Workbench, ease
+from restore.longjobs.work import Workbench
 from restore.longjobs.workers import Processes, cores
 from restore.media.probe import probe
 
@@ -116,7 +117,7 @@ def test_each_has_its_share_of_cores(tmp_path):
 
 
 def test_out_of_memory_takes_less_precision_and_says_so(source, tmp_path, monkeypatch):
-    real, seen = work._Encoding.run, []
+    real, seen = encoding.Encoding.run, []
 
     def run(self):
         mode = self.stages.restorers[0].mode
@@ -125,7 +126,7 @@ def test_out_of_memory_takes_less_precision_and_says_so(source, tmp_path, monkey
             raise OutOfMemory("net: there is not enough memory on cpu")
         return real(self)
 
-    monkeypatch.setattr(work._Encoding, "run", run)
+    monkeypatch.setattr(encoding.Encoding, "run", run)
     monkeypatch.setattr(running, "choose", lambda *arguments, **more: Mode())
     setting = setting_for("frame", precision="auto")
     done = []

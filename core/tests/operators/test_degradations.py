@@ -11,15 +11,13 @@ from restore.builtin.degradations.blurring import DiskBlur, FileBlur, MotionBlur
 from restore.builtin.degradations.inpainting import BlockInpainting, Inpainting, ScatteredInpainting
 from restore.builtin.degradations.linear import (
     BoxDownscale,
-    ChangeSensing,
-    ClipSensing,
     FrameInterpolation,
     FramePrediction,
     GaussianDownscale,
     Greyscale,
-    SnapshotSensing,
 )
 from restore.builtin.degradations.masks import FileMask
+from restore.builtin.degradations.sensing import ChangeSensing, ClipSensing, SnapshotSensing
 from restore.contracts import Degradation, LinearOperator, Step
 from restore.document import parse
 from restore.errors import RequestError

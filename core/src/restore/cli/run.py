@@ -70,7 +70,7 @@ def command(
     from restore.errors import RequestError
     from restore.inference import jobs
     from restore.lock import enforce
-    from restore.longjobs.film import was_joined
+    from restore.longjobs.joining import was_joined
     from restore.longjobs.ledger import Ledger
     from restore.plugins import registry
     from restore.progress import say

@@ -8,22 +8,17 @@ import time
 from pathlib import Path
 from typing import Any, Mapping
 
-from restore.errors import MediaError, RequestError
 from restore.inference import jobs
-from restore.inference.following import Follower
 from restore.inference.parts import SweptPart
 from restore.longjobs.identity import refuse_other, source_identity, stamp
-from restore.longjobs.journal import Journal, folder_for, peek, sha256_of, throw_away
+from restore.longjobs.joining import can_be_parted, join, summary, was_joined, whole_because
+from restore.longjobs.journal import Journal, folder_for, sha256_of, throw_away
 from restore.longjobs.passes import Pass, scratch_of
 from restore.longjobs.planning import Context, Segment, bounds_of, segments_of
 from restore.longjobs.sweeping import Place, Sweeping, folder_of
 from restore.longjobs.work import Look, Piece, Setting, Task, Whole
-from restore.media.encoders import choose_codec, choose_layout, container_for
 from restore.media.files import check_output, partial_name
 from restore.media.indexing import Broken, NotIndexed, VideoIndex, index_video
-from restore.media.joining import JoinedWriter, joinable
-from restore.media.probe import MediaInfo
-from restore.media.reader import VideoReader
 from restore.progress import say
 
 LOOK, WHOLE = -1, -2  # keys of tasks that are no part
@@ -343,56 +338,13 @@ class Film:
         warnings += self._join(entries)
         self._forget(self.journal)
         self.journal = None
-        seconds, frames = time.perf_counter() - self._start, self.segments[-1].stop
-        here = frames - self.resumed_frames
-        guesses = self.job.source.color.describe_guesses()
-        warnings = [*([guesses] if guesses else []), *warnings, *(w for e in entries for w in e["said"][2:])]
-        schedule = entries[0]["said"][1]
-        return {
-            "input": str(self.job.source.path),
-            "output": str(self.job.output),
-            "frames": frames,
-            "width": entries[0]["width"],
-            "height": entries[0]["height"],
-            "seconds": round(seconds, 3),
-            "fps": round(here / seconds, 3),
-            "precision": entries[0]["said"][0],
-            "warnings": list(dict.fromkeys(warnings)),
-            "codec": entries[0]["codec"],
-            **({"schedule": schedule, "scene_cuts": self._header["cuts"]} if schedule else {}),
-            "segments": len(entries),
-            "resumed": self._resumed,
-        }
+        seconds, here = time.perf_counter() - self._start, self.segments[-1].stop - self.resumed_frames
+        return summary(self.job, self._header, entries, warnings, seconds, here, self._resumed)
 
     def _join(self, entries: list[dict[str, Any]], partial: Path | None = None) -> list[str]:
         """Of all parts, or of the first ones into a file that says by its name that it is not whole."""
         assert self.journal is not None
-        source, output, options = self.job.source, partial or self.job.output, self.setting.options
-        width, height = entries[0]["width"], entries[0]["height"]
-        layout = choose_layout(
-            source.layout, width, height, choose_codec(output, source.layout, options, width), options.pixel_format
-        )
-        with VideoReader(source.path) as template:
-            writer = JoinedWriter(output, template, width, height, layout, options=options, overwrite=self._overwrite)
-            writer.place_in(self.journal.folder)
-            follower = Follower(source.path, template.stream.index, writer.copy)
-            try:
-                for packet in writer.join([self.journal.folder / e["file"] for e in entries]):
-                    follower.up_to(float(packet.pts * writer.seconds))
-                if partial is None:
-                    follower.up_to(None)
-                if list(stamp(source.path)) != list(self._stamp):
-                    raise MediaError(f"{source.path} was changed while it was being restored")
-                # Should the power go between the next two steps, the file of that name is known to be ours.
-                if partial is None:
-                    self.journal.append({"joined": True})
-                writer.commit()
-            except BaseException:
-                writer.abort(keep=False)
-                raise
-            finally:
-                follower.close()
-        return writer.warnings
+        return join(self.job, self.setting.options, self.journal, entries, self._stamp, self._overwrite, partial)
 
     def kept(self, error: BaseException | None = None) -> str:
         """For an error: what is kept, and how to go on; empty where nothing is. Where the source itself is broken,
@@ -429,29 +381,6 @@ class Film:
             self.journal.close()
         else:
             self._forget(self.journal)
-
-
-def was_joined(output: Path) -> bool:
-    """Whether an output that is there is the work of a run that ended before it could remove its journal."""
-    return any("joined" in entry for entry in peek(folder_for(output)))
-
-
-def whole_because(source: Path, why: str) -> str:
-    """For people: a long video is not cut into parts."""
-    return f"{source.name}: {why}; it is restored in one go, by one worker, and cannot be taken up again"
-
-
-def can_be_parted(source: MediaInfo, output: Path, setting: Setting) -> bool:
-    """Whether a file is a video long enough to be cut into parts, and of a kind whose parts can be joined."""
-    length = setting.recipe.run.segments.frames
-    if source.kind != "video" or length == 0 or (source.frames or 0) < 1.5 * (250 if length == "auto" else length):
-        return False
-    try:
-        options = setting.options
-        joinable(source.layout, choose_codec(output, source.layout, options), container_for(output))
-    except RequestError:
-        return False
-    return True
 
 
 def _unique() -> str:

@@ -15,8 +15,9 @@ from restore.inference.parts import SweptPart, Values, sweep_part
 from restore.inference.store import Store
 from restore.inference.video import Channel, Hung, Stopped, batch_size, in_batches, in_thread
 from restore.longjobs.easing import ease, less_precise
+from restore.longjobs.encoding import Advance, HungUp, unchanged
 from restore.longjobs.journal import failure, sha256_of, throw_away, write_through
-from restore.longjobs.work import Advance, HungUp, Workbench, unchanged
+from restore.longjobs.work import Workbench
 from restore.media.color import Picture
 from restore.media.indexing import Stretch, StretchReader
 

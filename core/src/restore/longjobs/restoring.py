@@ -9,8 +9,9 @@ from restore.document import Document
 from restore.errors import RestoreError
 from restore.inference import jobs
 from restore.inference.stages import Stages
-from restore.longjobs.film import Film, can_be_parted, whole_because
+from restore.longjobs.film import Film
 from restore.longjobs.identity import recipe_identity
+from restore.longjobs.joining import can_be_parted, whole_because
 from restore.longjobs.running import Conductor
 from restore.longjobs.work import Setting, why_whole
 from restore.longjobs.workers import Here, Pool, Processes

@@ -9,8 +9,9 @@ import attrs
 
 from restore.errors import MediaError, RestoreError
 from restore.inference.memory import OutOfMemory
+from restore.longjobs.encoding import HungUp
 from restore.longjobs.film import Film
-from restore.longjobs.work import HungUp, Task
+from restore.longjobs.work import Task
 from restore.longjobs.workers import Event, Pool
 from restore.progress import Progress, say
 

@@ -190,24 +190,31 @@ def named_by(name: str, patterns: Sequence[str]) -> bool:
 
 
 def prune_graph_of(model: Any) -> PruneGraph:
-    """What the model declares, checked against it.
+    """What the model declares, checked against it; where it declares nothing, what its own forward shows
+    (:func:`restore.pruning.tracing.traced_graph`).
 
     Raises:
-        RequestError: the model declares nothing or says why it cannot be pruned; or the declaration does not fit it.
+        RequestError: the model says why it cannot be pruned, or declares nothing and nothing can be derived; or the
+            declaration does not fit it.
     """
     declare = getattr(model, "prune_graph", None)
     kind = type(model).__name__
-    if declare is None:
-        raise RequestError(
-            f"{kind} cannot be pruned: it declares no prune_graph(), and channels are never removed on a guess "
-            "(restore.pruning.PruneGraph says what one holds)"
-        )
-    graph = declare()
+    graph = _derived(model) if declare is None else declare()
     if not isinstance(graph, PruneGraph):
         raise RequestError(f"{kind}.prune_graph() gives a {type(graph).__name__} instead of a PruneGraph")
     for aligned in (False, True) if graph.streams else (False,):
         for problem in _problems(model, graph, graph.cuts(aligned)):
             raise RequestError(f"the prune graph of {kind} does not fit it: {problem}")
+    return graph
+
+
+def _derived(model: Any) -> PruneGraph:
+    # Gates and cuts change what there is to trace, so a model, and its copies, keep what was found before.
+    if not isinstance(getattr(model, "traced_prune_graph", None), PruneGraph):
+        from restore.pruning.tracing import traced_graph  # it builds on this module
+
+        model.traced_prune_graph = traced_graph(model)
+    graph: PruneGraph = model.traced_prune_graph
     return graph
 
 

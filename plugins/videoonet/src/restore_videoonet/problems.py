@@ -10,12 +10,11 @@ from restore.builtin.degradations.blurring import DiskBlur, MotionBlur, Temporal
 from restore.builtin.degradations.inpainting import BlockInpainting, Inpainting, ScatteredInpainting
 from restore.builtin.degradations.linear import (
     BoxDownscale,
-    ChangeSensing,
-    ClipSensing,
     FrameInterpolation,
     FramePrediction,
     Greyscale,
 )
+from restore.builtin.degradations.sensing import ChangeSensing, ClipSensing
 from restore.operators import Grey, Mixed, Operator
 from torch import Tensor
 
