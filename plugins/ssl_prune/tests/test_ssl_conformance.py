@@ -11,8 +11,6 @@ _NO_FEATURES = {f"loss.{name}": "reads hidden states or flows" for name in
 
 test_conformance = conformance_tests(
     "ssl_prune",
-    # The weights of `run` come with a release.
-    checks=("*", "!recipe.weights_there"),
     examples={
         "ssl_prune:basicvsr": [_TINY, {**_TINY, "bidirectional": False, "activation": "relu", "hidden_states": True}],
         "ssl_prune:basicvsr-uni": _TINY,
