@@ -95,15 +95,20 @@ class NamedWeights:
         return self.source.size if isinstance(self.source, RemoteWeights) else self.path().stat().st_size
 
 
+def is_path(name: str) -> bool:
+    """Whether ``name`` is a file's path rather than a name of registered weights."""
+    return Path(name).suffix in (*WEIGHT_SUFFIXES, ".ckpt") or os.sep in name
+
+
 def local(name: str) -> Path | None:
     """The file, if ``name`` is a path rather than a name.
 
     Raises:
         RequestError: it is a path, and there is no file.
     """
-    path = Path(name).expanduser()
-    if path.suffix not in (*WEIGHT_SUFFIXES, ".ckpt") and os.sep not in name:
+    if not is_path(name):
         return None
+    path = Path(name).expanduser()
     if not path.is_file():
         raise RequestError(f"weights file {name} does not exist")
     return path

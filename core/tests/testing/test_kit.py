@@ -51,6 +51,8 @@ iterations = 5
 
 WITH_WEIGHTS = GOOD_RECIPE.replace("scale = 2", 'scale = 2\nweights = "lost"', 1)
 
+UNTRAINED_FROM_A_PATH = WITH_WEIGHTS.replace('"lost"', '"runs/first/final.safetensors"').partition("[training]")[0]
+
 # check: a component that breaks it: what is seen, and what mends it
 BROKEN = [
     ("model.traits", lambda: nn.Conv2d(3, 3, 1), "Conv2d", "self.traits = restore.Traits"),
@@ -154,7 +156,12 @@ BROKEN = [
     ("recipe.components", lambda: recipe(GOOD_RECIPE.replace('"adam"', '"adamm"')), "no optimizer 'adamm'", "describe"),
     ("recipe.components", lambda: recipe(GOOD_RECIPE.replace(", start = 1e-3", "")), "needs 'start'", "describe"),
     ("recipe.weights_there", lambda: recipe(WITH_WEIGHTS), "no weights named 'lost'", "Component(weights="),
+    ("recipe.weights_there", lambda: recipe(UNTRAINED_FROM_A_PATH), "is a path", "nobody else has that file"),
 ]
+
+
+def test_a_recipe_that_trains_may_begin_with_what_an_earlier_run_left():
+    look("recipe.weights_there", lambda: recipe(WITH_WEIGHTS.replace('"lost"', '"runs/first/final.safetensors"')))
 
 
 @pytest.mark.parametrize(("name", "make", "seen", "mend"), BROKEN, ids=[f"{b[0]}-{i}" for i, b in enumerate(BROKEN)])

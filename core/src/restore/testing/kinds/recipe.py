@@ -96,7 +96,8 @@ def components(document: Any, sample: Sample) -> None:
 
 @check("recipe", "weights that it names are registered, and lie whole in the package or elsewhere by their hash")
 def weights_there(document: Any, sample: Sample) -> None:
-    """`weights` of the model and of every stage. Nothing is fetched."""
+    """`weights` of the model and of every stage. Nothing is fetched. A recipe that trains may begin with a path: with
+    what an earlier run left there."""
     recipe = _parsed(document)
     names = [use.parameters.get("weights") for use in (recipe.model, *recipe.stages) if use is not None]
     names = [name for name in names if name is not None]
@@ -104,9 +105,11 @@ def weights_there(document: Any, sample: Sample) -> None:
         raise NotApplicableError("it names no weights")
     mend = "add the file to the package and its name to Component(weights={...}), or leave `weights` out"
     for name in map(str, names):
-        try:
-            if weights_store.local(name) is not None:
+        if weights_store.is_path(name):
+            if recipe.training is None:
                 fail(f"{name!r} is a path", f"nobody else has that file: {mend}")
+            continue
+        try:
             named = weights_store.named(name, _registry(sample))
         except RestoreError as error:
             fail(str(error), mend)
