@@ -278,8 +278,11 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(source, tmp_path):
             output.unlink(missing_ok=True)  # it was quicker
             continue
         killed += 1
-        told = restore(source, output, kind, codec=codec, **more)
-        taken_up += told["resumed"] > 0
+        if output.exists() and not (folder_for(output) / "journal").exists():
+            with pytest.raises(RequestError, match="exists"):  # all is done but for a folder that nobody needs
+                restore(source, output, kind, codec=codec, **more)
+        else:
+            taken_up += restore(source, output, kind, codec=codec, **more)["resumed"] > 0
         assert output.read_bytes() == wholes[kind].read_bytes(), (kind, killed)
         assert not folder_for(output).exists()
         assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
