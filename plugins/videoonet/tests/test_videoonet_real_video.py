@@ -89,6 +89,17 @@ def test_a_large_hole_is_filled_to_its_middle():
     assert (smooth_inverse(operator, operator(level), 0.01, 0.01) - level).abs().max() < 0.02
 
 
+def test_holes_that_come_and_go_are_filled_to_the_least_energy_at_odd_sizes():
+    picture = torch.rand(1, 6, 2, 41, 53, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    seen = torch.ones(6, 1, 41, 53, dtype=torch.bool)
+    seen[:, :, 5:30, 12:35] = False
+    seen[1:4, :, 20:41, 30:53] = False
+    operator = Mask((6, 2, 41, 53), seen)
+    z = smooth_inverse(operator, operator(picture), 0.02, 0.05).requires_grad_()
+    (gradient,) = torch.autograd.grad(energy(z, operator, operator(picture), 0.02, 0.05), z)
+    assert gradient.norm() < 2e-6 * operator(picture).norm()
+
+
 def test_the_first_guess_without_colour_is_grey():
     operator = Grey(SHAPE)
     y = operator(clip())

@@ -6,8 +6,10 @@ import warnings
 
 import torch
 from restore import LinearOperator
-from restore.operators import ToleranceWarning, conjugate_gradients
+from restore.operators import FrameSelection, Mask, ToleranceWarning, conjugate_gradients
 from torch import Tensor
+
+from restore_videoonet.networks.holes import Weights, fill, roughness
 
 # Between values of which nothing was seen, differences in space weigh so many times less: time comes first there.
 _SPACE_IN_HOLES = 1 / 100
@@ -39,7 +41,16 @@ def smooth_inverse(operator: LinearOperator, observed: Tensor, space: float, tim
     """
     weighted = operator.adjoint(observed)
     ones = operator.adjoint(operator(torch.ones_like(weighted)))
-    weights = {_AXES[axis]: _weights(ones != 0, axis, space, time) for axis in _AXES}
+
+    def weights_of(seen: Tensor, share: float = 1.0) -> Weights:
+        return {_AXES[axis]: _weights(seen, axis, share * space, time, space) for axis in _AXES}
+
+    tolerance = max(_TOLERANCE * min(space, 1.0), 4 * torch.finfo(weighted.dtype).eps)
+    if isinstance(operator, (Mask, FrameSelection)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ToleranceWarning)
+            return fill(ones, weighted, weights_of, tolerance)
+    weights = weights_of(ones != 0)
     colourless = _colourless(operator, ones)
     if colourless is not None:
         weights[2] = _CHANNELS * colourless.expand(-1, -1, ones.shape[2] - 1, -1, -1)
@@ -55,16 +66,15 @@ def smooth_inverse(operator: LinearOperator, observed: Tensor, space: float, tim
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ToleranceWarning)
-        tolerance = max(_TOLERANCE * min(space, 1.0), 4 * torch.finfo(weighted.dtype).eps)
         return conjugate_gradients(system, weighted, tolerance, _STEPS, precondition, "the smooth start").x
 
 
-def _weights(seen: Tensor, axis: str, space: float, time: float) -> Tensor:
-    """Of the differences along one axis, ``(B, T, C, H, W)`` less one along it."""
+def _weights(seen: Tensor, axis: str, space: float, time: float, least: float) -> Tensor:
+    """Of the differences along one axis, ``(B, T, C, H, W)`` less one along it; ``least`` is that of time in holes."""
     dim = _AXES[axis]
     count = max(seen.shape[dim] - 1, 0)
     both = seen.narrow(dim, 0, count) & seen.narrow(dim, seen.shape[dim] - count, count)
-    known, hole = (time, max(space, time)) if axis == "time" else (space, space * _SPACE_IN_HOLES)
+    known, hole = (time, max(least, time)) if axis == "time" else (space, space * _SPACE_IN_HOLES)
     return torch.where(both, known, hole)
 
 
@@ -78,13 +88,3 @@ def _colourless(operator: LinearOperator, ones: Tensor) -> Tensor | None:
     across = (first * ones[:, :, :1] - ones * first[:, :, :1]).abs().amax(2, keepdim=True)
     found = (size > 0) & (across <= 1e-4 * size)
     return found.to(ones) if ones.shape[2] > 1 and bool(found.any()) else None
-
-
-def roughness(z: Tensor, weights: dict[int, Tensor]) -> Tensor:
-    """``D^T D z`` for clips ``(B, T, C, H, W)`` and the weights of squared differences, by axis."""
-    out = torch.zeros_like(z)
-    for dim, weight in weights.items():
-        step = weight.to(z) * z.diff(dim=dim)
-        out.narrow(dim, z.shape[dim] - step.shape[dim], step.shape[dim]).add_(step)
-        out.narrow(dim, 0, step.shape[dim]).sub_(step)
-    return out
