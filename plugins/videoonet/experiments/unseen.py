@@ -16,8 +16,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -49,13 +50,17 @@ PROBLEMS: dict[str, Any] = {
 Method = Callable[[Tensor, Any], Tensor | None]
 
 
-def clips(folder: Path, frames: int, side: int, count: int | None) -> Iterator[tuple[str, Tensor]]:
+def clips(
+    folder: Path, frames: int, side: int, count: int | None, leave_out: Sequence[str] = ()
+) -> Iterator[tuple[str, Tensor]]:
     """Names and ``(1, T, 3, side, side)`` in [0, 1] of all clips below a folder that are long enough."""
     found = sorted(p for p in folder.rglob("*") if p.suffix == ".mkv" or (p.is_dir() and any(p.glob("*.png"))))
     if not found:
         raise RequestError(f"there are neither .mkv videos nor folders of .png frames below {folder}")
     given = 0
     for path in found:
+        if any(fnmatch(path.stem, pattern) for pattern in leave_out):
+            continue
         clip = _frames(path, frames)
         if count == given:
             return
@@ -186,7 +191,9 @@ def measure(options: argparse.Namespace) -> tuple[dict[str, dict[str, list[float
     rows = methods(options.weights)
     scores: dict[str, dict[str, list[float]]] = {name: {} for name in rows}
     seconds = dict.fromkeys(rows, 0.0)
-    for number, (clip, clean) in enumerate(clips(options.data, options.frames, options.crop, options.clips)):
+    for number, (clip, clean) in enumerate(
+        clips(options.data, options.frames, options.crop, options.clips, options.leave_out)
+    ):
         for k, (problem, degradation) in enumerate(PROBLEMS.items()):
             pair = degradation(clean, Step(generator=seeded(99, k, number)))
             where = counted(problem, pair.operator, clean)
@@ -235,6 +242,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="of a network [default: videoonet:general]")
     parser.add_argument("--frames", type=int, default=7, help="of each clip, an odd number")
     parser.add_argument("--crop", type=int, default=128, help="side of the middle that is taken")
+    parser.add_argument("--leave-out", nargs="+", default=[], metavar="PATTERN", help="names of clips, e.g. trained on")
     parser.add_argument("--clips", type=int, help="only the first so many")
     parser.add_argument("--pictures", type=Path, help="folder for side by side views")
     parser.add_argument("-o", "--output", type=Path, help="write the table to this file too")

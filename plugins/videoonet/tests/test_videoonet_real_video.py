@@ -65,7 +65,7 @@ def test_the_first_guess_of_a_mixed_batch_is_that_of_each():
     mixed = Mixed(operators)
     together = smooth_inverse(mixed, mixed.join(parts), 0.02, 0.02)
     alone = [smooth_inverse(op, part[None], 0.02, 0.02) for op, part in zip(operators, parts, strict=True)]
-    assert torch.allclose(together, torch.cat(alone), atol=1e-3)
+    assert torch.allclose(together, torch.cat(alone), atol=1e-6)
 
 
 def test_missing_frames_fade_and_lasting_holes_take_their_edges_colour():

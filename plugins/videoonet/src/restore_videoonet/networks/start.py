@@ -6,7 +6,7 @@ import warnings
 
 import torch
 from restore import LinearOperator
-from restore.operators import FrameSelection, Mask, ToleranceWarning, conjugate_gradients
+from restore.operators import FrameSelection, Mask, Mixed, ToleranceWarning, conjugate_gradients
 from torch import Tensor
 
 from restore_videoonet.networks.holes import Weights, fill, roughness
@@ -39,6 +39,9 @@ def smooth_inverse(operator: LinearOperator, observed: Tensor, space: float, tim
     Returns:
         ``(B, T, C, H, W)``.
     """
+    if isinstance(operator, Mixed):
+        pairs = zip(operator.operators, operator.split(observed), strict=True)
+        return torch.cat([smooth_inverse(one, part[None], space, time) for one, part in pairs])
     weighted = operator.adjoint(observed)
     ones = operator.adjoint(operator(torch.ones_like(weighted)))
 
