@@ -16,8 +16,6 @@ _TINY = {
 
 test_conformance = conformance_tests(
     "eco",
-    # The weights of `run` come with a release.
-    checks=("*", "!recipe.weights_there"),
     examples={
         **{f"eco:{name}": [{"scale": 2, **more}, {"scale": 3, **more}] for name, more in _TINY.items()},
         "eco:centroid": [
