@@ -84,6 +84,20 @@ class Channel:
             yield item
 
 
+def decode_into(frames: Iterable[VideoFrame], size: int, out: Channel) -> None:
+    """What a decoding thread does: puts ``frames`` into a channel, ``size`` at a time, until they end or it is shut; an
+    error reaches whoever reads the channel."""
+    try:
+        for batch in in_batches(iter(frames), size):
+            out.put(batch)
+    except Stopped:
+        return
+    except BaseException as error:
+        out.end(error)
+        return
+    out.end()
+
+
 def in_thread(name: str, work: Callable[[], None]) -> threading.Thread:
     """Runs ``work`` beside this thread."""
     thread = threading.Thread(target=work, name=f"restore-{name}", daemon=True)
@@ -251,7 +265,7 @@ class VideoJob:
         """Do it. Raises :class:`MediaError` where the input breaks, after what came before was kept and named."""
         decoded, restored = Channel(), Channel()
         threads = [
-            in_thread("decode", lambda: self._decode(decoded)),
+            in_thread("decode", lambda: decode_into(self.reader, self.batch, decoded)),
             in_thread("encode", lambda: self._encode(restored)),
         ]
         self._encoding_error: BaseException | None = None
@@ -287,17 +301,6 @@ class VideoJob:
         return VideoResult(
             self.writer.width, self.writer.height, self.writer.frames_written, self.writer.codec, self.writer.warnings
         )
-
-    def _decode(self, out: Channel) -> None:
-        try:
-            for batch in in_batches(iter(self.reader), self.batch):
-                out.put(batch)
-        except Stopped:
-            return
-        except BaseException as error:
-            out.end(error)
-            return
-        out.end()
 
     def _restore(self, decoded: Channel, restored: Channel, bar: Progress) -> None:
         # Frames whose pictures the work holds back: their times, without planes.

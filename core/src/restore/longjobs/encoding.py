@@ -10,7 +10,7 @@ import attrs
 
 from restore.errors import MediaError
 from restore.inference.temporal import TemporalRunner
-from restore.inference.video import Channel, Hung, Stopped, batch_size, in_batches, in_thread, until_broken
+from restore.inference.video import Channel, Hung, Stopped, batch_size, decode_into, in_thread, until_broken
 from restore.longjobs.identity import stamp
 from restore.longjobs.state import hand_on, take_up
 from restore.media.color import Picture
@@ -78,7 +78,7 @@ class Encoding:
         """
         self._begin()
         decoded, restored = Channel(limit=self.limit), Channel()
-        threads = [in_thread("decode", lambda: self._decode(decoded)),
+        threads = [in_thread("decode", lambda: decode_into(self.reader, self.batch, decoded)),
                    in_thread("encode", lambda: self._encode(restored))]  # fmt: skip
         try:
             self._restore(decoded, restored)
@@ -129,17 +129,6 @@ class Encoding:
         thread.join(self.limit)
         if thread.is_alive():
             raise self._hung("encoder")
-
-    def _decode(self, out: Channel) -> None:
-        try:
-            for batch in in_batches(iter(self.reader), self.batch):
-                out.put(batch)
-        except Stopped:
-            return
-        except BaseException as error:
-            out.end(error)
-            return
-        out.end()
 
     def _encode(self, frames: Channel) -> None:
         try:

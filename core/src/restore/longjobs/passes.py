@@ -13,8 +13,8 @@ from restore.inference.exact import ExactRunner
 from restore.inference.memory import OutOfMemory
 from restore.inference.parts import SweptPart, Values, sweep_part
 from restore.inference.store import Store
-from restore.inference.video import Channel, Hung, Stopped, batch_size, in_batches, in_thread
-from restore.longjobs.easing import ease, less_precise
+from restore.inference.video import Channel, Hung, batch_size, decode_into, in_thread
+from restore.longjobs.easing import less_precise
 from restore.longjobs.encoding import Advance, HungUp, unchanged
 from restore.longjobs.journal import failure, sha256_of, throw_away, write_through
 from restore.longjobs.work import Workbench
@@ -56,11 +56,7 @@ class Pass:
             MediaError, RestoreError: the source cannot be read, the disk is full, or values are not finite.
         """
         unchanged(self.source, self.stamp)
-        parts = bench.parts
-        for runner, known in zip(parts.restorers, self.settled, strict=True):
-            runner.settle(known)
-            runner.warnings.clear()
-        ease(parts, self.attempt)
+        parts = bench.prepared(self.settled, self.attempt)
         cpu = time.process_time()
         try:
             found = self._made(bench)
@@ -120,7 +116,7 @@ class Pass:
         reader = StretchReader(self.source, self.stretch)
         with reader:
             size = batch_size(reader.info.width, reader.info.height, bench.setting.recipe.run.batch, runner.device.type)
-            thread = in_thread("decode", lambda: _decode(reader, size, channel))
+            thread = in_thread("decode", lambda: decode_into(reader, size, channel))
             at = self.stretch.first
             try:
                 for batch in channel:
@@ -141,15 +137,3 @@ class Pass:
 def scratch_of(target: Path) -> Path:
     """Folder of what waits while a file is made."""
     return target.with_name(target.name + ".frames")
-
-
-def _decode(reader: StretchReader, size: int, out: Channel) -> None:
-    try:
-        for batch in in_batches(iter(reader), size):
-            out.put(batch)
-    except Stopped:
-        return
-    except BaseException as error:
-        out.end(error)
-        return
-    out.end()

@@ -91,6 +91,15 @@ class Workbench:
             self._parts = Stages(self.stages.restorers, self.cuts)
         return self._parts
 
+    def prepared(self, settled: Sequence[dict[str, Any]], attempt: int) -> Stages:
+        """:attr:`parts` for a task: each model run as ``settled`` says, with less asked of the machine from the third
+        ``attempt`` on."""
+        for runner, known in zip(self.parts.restorers, settled, strict=True):
+            runner.settle(known)
+            runner.warnings.clear()
+        ease(self.parts, attempt)
+        return self.parts
+
     def do(self, task: Task, advance: Advance) -> dict[str, Any]:
         """Does a task."""
         return task.do(self, advance)
@@ -199,11 +208,7 @@ class Piece:
             MediaError, RestoreError: as :meth:`restore.inference.video.VideoJob.run`.
         """
         unchanged(self.source, self.stamp)
-        parts = bench.parts
-        for runner, known in zip(parts.restorers, self.settled, strict=True):
-            runner.settle(known)
-            runner.warnings.clear()
-        ease(parts, self.attempt)
+        parts = bench.prepared(self.settled, self.attempt)
         start, cpu = time.perf_counter(), time.process_time()
         try:
             with self._answered(parts):

@@ -40,14 +40,15 @@ CONVOLUTIONS: Mapping[Any, tuple[type[nn.Module], ...]] = {
 _ADDITIONS = _known("add", "sub")
 # Of each channel by itself, 0 for 0, and the channels stay on their axis.
 _KEEPING = _known(
-    "relu", "leaky_relu", "relu6", "gelu", "silu", "mish", "hardswish", "tanh", "dropout", "clone",
+    "relu", "leaky_relu", "relu6", "gelu", "silu", "mish", "hardswish", "elu", "celu", "tanh", "dropout", "clone",
     "contiguous", "detach", "alias", "neg", "abs", "_to_copy", "to", "upsample_nearest2d", "upsample_bilinear2d",
     "upsample_bicubic2d", "_upsample_nearest_exact2d", "upsample_nearest3d", "upsample_trilinear3d", "avg_pool2d",
     "avg_pool3d", "max_pool2d", "max_pool3d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "reflection_pad2d",
     "replication_pad2d", "reflection_pad3d", "replication_pad3d",
 )  # fmt: skip
-_ELUS = _known("elu", "celu")
-_BOUNDED = _known("clamp", "hardtanh")
+_HARD_TANH = _known("hardtanh")
+_BOUNDED = _known("clamp") | _HARD_TANH
+_MEANS = _known("mean", "amax")
 _SCALING = _known("mul", "div")
 _PADDING = _known("constant_pad_nd", "pad")
 _SHAPING = _known("view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "_unsafe_view")
@@ -191,16 +192,15 @@ def _moved(user: fx.Node, source: fx.Node, where: _Where) -> _Where | None:
         (_PADDING, _padded),
         (_BOUNDED, _bounded),
         (_SCALING, _scaled),
+        (_MEANS, _averaged),
     ]
     if user.target is operator.getitem and source.target in _KEEPING:
         return where
-    if user.target in _KEEPING or user.target in _ELUS:
+    if user.target in _KEEPING:
         return where if _same_axis(user, source, where) else None
     for targets, move in kinds:
         if user.target in targets:
             return move(user, source, where)
-    if user.target in _known("mean", "amax"):
-        return _averaged(user, source, where)
     return None
 
 
@@ -256,15 +256,10 @@ def _padded(user: fx.Node, source: fx.Node, where: _Where) -> _Where | None:
 
 def _bounded(user: fx.Node, source: fx.Node, where: _Where) -> _Where | None:
     """Between two numbers of which one is not above and one not below 0."""
-    bounds = [*user.args[1:], *user.kwargs.values()]
-    if not all(b is None or isinstance(b, (int, float)) for b in bounds) or len(bounds) > 2:
-        return None
-    least, most = (*bounds, None, None)[:2]
-    least = user.kwargs.get("min", least)
-    most = user.kwargs.get("max", None if bounds and least is bounds[0] and len(bounds) == 1 else most)
-    if user.target in _known("hardtanh"):
-        least, most = -1 if least is None else least, 1 if most is None else most
-    fits = (least is None or least <= 0) and (most is None or most >= 0)  # type: ignore[operator]
+    given = dict(zip(("min", "max"), user.args[1:], strict=False)) | {k[:3]: v for k, v in user.kwargs.items()}
+    usual = 1 if user.target in _HARD_TANH else math.inf
+    least, most = (usual_ if v is None else v for v, usual_ in ((given.get("min"), -usual), (given.get("max"), usual)))
+    fits = isinstance(least, (int, float)) and isinstance(most, (int, float)) and least <= 0 <= most
     return where if fits else None
 
 

@@ -14,7 +14,9 @@ _SMALLEST = 12  # side from which a coarser picture is asked first
 _STEPS = 100
 
 
-def fill(mass: Tensor, weighted: Tensor, weights_of: Callable[[Tensor, float], Weights], tolerance: float) -> Tensor:
+def fill(
+    mass: Tensor, weighted: Tensor, weights_of: Callable[[Tensor, float], Weights], tolerance: float, share: float = 1.0
+) -> Tensor:
     """``argmin_z 1/2 sum mass (z - weighted / mass)^2 + 1/2 |D z|^2``.
 
     A solution at half the height and width is where conjugate gradients begin, so that the middle of a large hole need
@@ -26,16 +28,11 @@ def fill(mass: Tensor, weighted: Tensor, weights_of: Callable[[Tensor, float], W
         weights_of: from what was seen, and the share of the weight along space, the weights of squared differences by
             axis.
         tolerance: relative residual.
+        share: of the weight along space: less than 1 on the coarser levels.
 
     Returns:
         ``(B, T, C, H, W)``.
     """
-    return _level(mass, weighted, weights_of, tolerance, 1.0)
-
-
-def _level(
-    mass: Tensor, weighted: Tensor, weights_of: Callable[[Tensor, float], Weights], tolerance: float, share: float
-) -> Tensor:
     weights = {axis: weight.to(mass) for axis, weight in weights_of(mass != 0, share).items()}
 
     def system(z: Tensor) -> Tensor:
@@ -44,7 +41,7 @@ def _level(
     start = torch.zeros_like(weighted)
     if min(mass.shape[-2:]) > _SMALLEST:
         # A step between coarse pixels spans two fine ones: squared, a quarter of the weight is as stiff.
-        coarse = _level(_halved(mass), _halved(weighted), weights_of, tolerance, share / 4)
+        coarse = fill(_halved(mass), _halved(weighted), weights_of, tolerance, share / 4)
         flat = F.interpolate(coarse.flatten(0, 2).unsqueeze(1), mass.shape[-2:], mode="bilinear", align_corners=False)
         start = flat.view(mass.shape)
     rest = weighted - system(start)

@@ -28,7 +28,8 @@ def smooth_inverse(operator: LinearOperator, observed: Tensor, space: float, tim
 
     Holes are filled from the frames before and after, and from their edges where they last; missing frames fade into
     each other; a blur is sharpened as far as noise allows; what has lost its colours is grey. Found by conjugate
-    gradients, preconditioned with the operator's own data step; no gradient goes through it.
+    gradients, preconditioned with the operator's own data step, or from coarse to fine where every value is either seen
+    or not (:func:`restore_videoonet.networks.holes.fill`); no gradient goes through it.
 
     Args:
         operator: any linear operator.
