@@ -6,6 +6,7 @@ This module imports no torch: listing and checking stay quick.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, Mapping, Protocol, Sequence, runtime_checkable
 
 import attrs
@@ -62,7 +63,7 @@ class Traits:
     transfers: tuple[Transfer, ...] = ("sdr",)
 
 
-@attrs.frozen
+@dataclasses.dataclass(frozen=True)  # torch.compile cannot trace the making of an attrs class
 class Prediction:
     """What a model may return instead of a tensor, for losses that look inside.
 
@@ -74,7 +75,7 @@ class Prediction:
 
     restored: Tensor
     intermediates: tuple[Tensor, ...] = ()
-    features: Mapping[str, Tensor] = attrs.field(factory=dict)
+    features: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 @attrs.frozen
