@@ -29,6 +29,7 @@ from restore.inference.jobs import build_stages
 from restore.inference.stages import Stages
 from restore.inference.temporal import restorer_of
 from restore.inference.video import VideoJob
+from restore.longjobs.work import find_cuts
 from restore.media.color import Picture
 from restore.media.encoders import OutputOptions
 from restore.media.probe import probe
@@ -140,6 +141,22 @@ def test_seeded_boxes_are_those_of_the_degradation_whatever_the_windows():
     made = stages(Net(holes), boxes, tile=9)(Picture("rgb", (clean,))).parts[0]
     assert torch.equal(made[~hidden], clean[~hidden])
     assert torch.allclose(made[hidden], torch.ones(()), atol=1e-6)
+
+
+def test_boxes_that_come_and_go_are_no_cuts_for_a_whole_file_or_for_parts(tmp_path, clips):
+    boxes = ScatteredInpainting(4, 0.3, seed=1)
+    scene = torch.linspace(0.4, 1, SIZE[1]).expand(12, 3, *SIZE)
+    shown = boxes(scene[None], Step()).observed[0]
+    work = stages(Net(pinv), boxes, scene_cuts="auto", chunk=4)
+    list(work.push(Picture("rgb", (shown,))))
+    list(work.flush())
+    assert work.cuts == []
+
+    luma = (16 + 219 * shown[:, 0]).round().to(torch.uint8).numpy()
+    source = clips.make(tmp_path / "in.mkv", frames=12, size=SIZE, codec="ffv1", pix_fmt="gray",
+                        planes=lambda layout, height, width, k: (luma[k],), codes=(2, 1, 2, 2))  # fmt: skip
+    assert find_cuts(source, 3, None) != []
+    assert find_cuts(source, 3, work.seen) == []
 
 
 # --- frames, blurs, sizes, colours ------------------------------------------------------------------------------------

@@ -75,3 +75,33 @@ def test_real_clips(shared_data):
             luma = Picture.from_frames(list(reader)).channels("y")
         assert found(luma) == expected.get(path.stem, []), path.name
         assert found(luma, patience=0) == expected.get(path.stem, []), path.name
+
+
+def holes(frames, seed=1):
+    """What is left beside blocks that lie elsewhere in every frame, three fifths of the picture."""
+    coarse = torch.rand(frames, 1, 5, 8, generator=torch.Generator().manual_seed(seed)) > 0.6
+    return F.interpolate(coarse.float(), size=(90, 160)) > 0.5
+
+
+@pytest.mark.parametrize("cut", [None, 9])
+def test_holes_that_come_and_go_are_no_cuts_and_hide_none(cut):
+    scene = moving(1, 20) if cut is None else torch.cat([moving(1, cut), moving(2, 20 - cut)])
+    left = holes(20)
+    damaged = torch.where(left, scene, 0.0)
+    assert len(found(damaged)) > 2  # so it is that what the holes look like must not count
+    finder = CutFinder(seen=lambda first, frames, height, width: left[first : first + frames])
+    for part in damaged.split(4):
+        finder.push(part)
+    finder.finish()
+    assert sorted(finder.cuts) == ([] if cut is None else [cut])
+
+
+def test_where_nothing_is_seen_nothing_is_said():
+    scene = torch.cat([moving(1, 6), moving(2, 6)])
+    left = torch.ones(12, 3, 1, 1, dtype=torch.bool)
+    left[5, 1] = False  # one channel is enough
+    finder = CutFinder(seen=lambda first, frames, height, width: left[first : first + frames])
+    finder.push(scene)
+    finder.finish()
+    assert finder.cuts == set()
+    assert finder.decided == 12

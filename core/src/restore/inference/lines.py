@@ -12,7 +12,7 @@ import attrs
 import torch
 
 from restore.inference.restorer import Restorer
-from restore.inference.scenes import FLASH, CutFinder
+from restore.inference.scenes import FLASH, CutFinder, Seen
 from restore.inference.store import Store
 from restore.inference.temporal import TemporalRunner
 from restore.media.color import Picture
@@ -84,10 +84,11 @@ class SceneLine(Line):
     Args:
         cuts: numbers of the pictures that begin a scene, for the models behind; filled before such a picture comes out.
         at_once: wait for nothing.
+        seen: what of the pictures is there, see :class:`CutFinder`.
     """
 
-    def __init__(self, cuts: set[int], at_once: bool) -> None:
-        self.cuts, self._patience = cuts, 0 if at_once else FLASH
+    def __init__(self, cuts: set[int], at_once: bool, seen: Seen | None = None) -> None:
+        self.cuts, self._patience, self._seen = cuts, 0 if at_once else FLASH, seen
         self.reset()
 
     def push(self, picture: Picture) -> Iterator[Picture]:
@@ -103,7 +104,7 @@ class SceneLine(Line):
 
     def reset(self) -> None:
         """A new video."""
-        self._finder = CutFinder(self._patience)
+        self._finder = CutFinder(self._patience, self._seen)
         self._held: deque[Picture] = deque()
         self._out = 0
         self.cuts.clear()

@@ -65,6 +65,10 @@ class MeasuredRunner(WindowRunner):
         self.traits = attrs.evolve(own, scale=measurement.scale, halo=halo)
         self._begun = self._low = 0
 
+    def seen(self, first: int, frames: int, height: int, width: int) -> Tensor | None:
+        """What of a file's frames is the scene's, see :data:`restore.inference.scenes.Seen`."""
+        return self._kept(Place(first, 0, 0, height, width), frames)
+
     def settle_mode(self, frames: Tensor, count: int = 1) -> Mode:
         """float32 unless another was asked for: data steps are solved in it."""
         if self.mode is None and self.settings.precision == "auto":
@@ -131,9 +135,12 @@ class MeasuredRunner(WindowRunner):
         whole[..., top:bottom, left:right] = out
         return whole
 
+    def _kept(self, place: Place, frames: int) -> Tensor | None:
+        return self.measurement.kept(place, frames) if self.rate == self.scale == 1 else None
+
     def _region(self, place: Place, frames: int) -> tuple[tiles.Span, tiles.Span] | None:
         """The rows and columns around all that is missing, with what reaches it; None where nothing is."""
-        kept = self.measurement.kept(place, frames) if self.rate == self.scale == 1 else None
+        kept = self._kept(place, frames)
         if kept is None:
             return (0, place.height), (0, place.width)
         missing = (~kept).flatten(0, -3).any(0)

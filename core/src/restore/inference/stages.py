@@ -11,6 +11,7 @@ from restore.errors import RequestError
 from restore.inference.lines import FrameLine, Line, SceneLine, TemporalLine
 from restore.inference.measured import MeasuredLine, MeasuredRunner, with_colours
 from restore.inference.restorer import Restorer
+from restore.inference.scenes import Seen
 from restore.inference.store import pick_folder
 from restore.inference.temporal import TemporalRunner
 from restore.media.color import Picture
@@ -64,7 +65,7 @@ class Stages:
         if along and along[0].temporal.scene_cuts == "auto" and not known:
             # A causal model cannot wait to see whether a cut was only a flash.
             at_once = any(r.temporal.schedule == "causal" for r in along)
-            self._lines.append(SceneLine(cuts, at_once))
+            self._lines.append(SceneLine(cuts, at_once, self.seen))
         for r in self.restorers:
             self._lines.append(_line(r, cuts))
 
@@ -81,6 +82,11 @@ class Stages:
         """The model that is given the operator which made the file: the first one, or none."""
         first = self.restorers[0]
         return first if isinstance(first, MeasuredRunner) else None
+
+    @property
+    def seen(self) -> Seen | None:
+        """What of a file's frames is the scene's; None: all."""
+        return None if self.measured is None else self.measured.seen
 
     @property
     def rate(self) -> int:

@@ -17,7 +17,7 @@ from restore.inference.measured import MeasuredRunner
 from restore.inference.memory import OutOfMemory
 from restore.inference.parts import Values
 from restore.inference.restorer import Restorer
-from restore.inference.scenes import FLASH, CutFinder
+from restore.inference.scenes import FLASH, CutFinder, Seen
 from restore.inference.stages import Stages
 from restore.inference.stream import StreamRunner
 from restore.inference.temporal import TRIAL_FRAMES, TemporalRunner
@@ -150,7 +150,7 @@ class Look:
         cuts: list[int] = []
         if along and along[0].temporal.scene_cuts == "auto":
             at_once = any(r.temporal.schedule == "causal" for r in along)
-            cuts = _cuts(self.source, 0 if at_once else FLASH)
+            cuts = find_cuts(self.source, 0 if at_once else FLASH, parts.seen)
         context = attrs.asdict(context_of(parts.restorers, bench.setting.recipe.run.segments.state))
         found = {"settled": [r.settled() for r in parts.restorers], "context": context, "cuts": cuts, "why": ""}
         if context["sweeps"]:
@@ -161,8 +161,9 @@ class Look:
         return found
 
 
-def _cuts(source: Path, patience: int) -> list[int]:
-    finder = CutFinder(patience)
+def find_cuts(source: Path, patience: int, seen: Seen | None) -> list[int]:
+    """Numbers of the frames of a video that begin a scene; see :class:`CutFinder`."""
+    finder = CutFinder(patience, seen)
     with VideoReader(source) as reader:
         for batch in in_batches(iter(reader), 8):
             finder.push(Picture.from_frames(batch).channels("y"))
