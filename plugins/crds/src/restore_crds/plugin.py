@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from restore import Component, hookimpl
 
 _PAPER = "Sun et al., Compression-Realized Deep Structural Network for Video Quality Enhancement, 2024"
+
+# Networks of crds:small that ship, by the names of their files.
+_WEIGHTS = sorted(path.stem for path in (Path(__file__).parent / "weights").glob("*.safetensors"))
 
 
 @hookimpl
@@ -13,7 +18,13 @@ def restore_models() -> list[Component]:
     sizes = (("", "as in the paper"), ("-small", "in the size of crds:small"), ("-tiny", "in the size of crds:tiny"))
     return [
         Component("crds", "restore_crds.network:CRDS", "better compressed video, 8.06 M parameters", _PAPER),
-        Component("small", "restore_crds.network:small", "the same for two processor cores", _PAPER),
+        Component(
+            "small",
+            "restore_crds.network:small",
+            "the same for two processor cores",
+            _PAPER,
+            weights={name: f"restore_crds:weights/{name}.safetensors" for name in _WEIGHTS},
+        ),
         Component("tiny", "restore_crds.network:tiny", "the same for tests", _PAPER),
         *(
             Component(
