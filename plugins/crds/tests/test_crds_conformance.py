@@ -1,4 +1,4 @@
-"""Every model of the plugin keeps the contract, with other than its default parts too; recipes and the package theirs."""
+"""Models keep their contract, with other than their default parts too; recipes and the package theirs."""
 
 from __future__ import annotations
 
