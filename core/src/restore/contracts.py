@@ -6,7 +6,6 @@ This module imports no torch: listing and checking stay quick.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, Mapping, Protocol, Sequence, runtime_checkable
 
 import attrs
@@ -63,19 +62,28 @@ class Traits:
     transfers: tuple[Transfer, ...] = ("sdr",)
 
 
-@dataclasses.dataclass(frozen=True)  # torch.compile cannot trace the making of an attrs class
 class Prediction:
     """What a model may return instead of a tensor, for losses that look inside.
 
-    Attributes:
+    A plain class: torch.compile cannot trace the making of an attrs class, and Lightning takes dataclasses apart.
+
+    Args:
         restored: ``(B, T, C, sH, sW)`` in [0, 1].
         intermediates: earlier versions of ``restored``, in the model's own order.
         features: named tensors, e.g. hidden states.
     """
 
-    restored: Tensor
-    intermediates: tuple[Tensor, ...] = ()
-    features: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+    __slots__ = ("features", "intermediates", "restored")
+
+    def __init__(
+        self, restored: Tensor, intermediates: tuple[Tensor, ...] = (), features: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.restored, self.intermediates = restored, intermediates
+        self.features: Mapping[str, Tensor] = {} if features is None else features
+
+    def __repr__(self) -> str:
+        inner, names = len(self.intermediates), ", ".join(self.features)
+        return f"Prediction({tuple(self.restored.shape)}, {inner} intermediates, features: {names or 'none'})"
 
 
 @attrs.frozen
