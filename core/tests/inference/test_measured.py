@@ -26,6 +26,7 @@ from restore.builtin.degradations.sensing import ClipSensing
 from restore.contracts import Halo, Step, Traits
 from restore.document import parse
 from restore.inference.jobs import build_stages
+from restore.inference.scenes import CutFinder
 from restore.inference.stages import Stages
 from restore.inference.temporal import restorer_of
 from restore.inference.video import VideoJob
@@ -147,8 +148,12 @@ def test_boxes_that_come_and_go_are_no_cuts_for_a_whole_file_or_for_parts(tmp_pa
     boxes = ScatteredInpainting(4, 0.3, seed=1)
     scene = torch.linspace(0.4, 1, SIZE[1]).expand(12, 3, *SIZE)
     shown = boxes(scene[None], Step()).observed[0]
+    picture, plain = Picture("rgb", (shown,)), CutFinder()
+    plain.push(picture.channels("y"))
+    plain.finish()
+    assert plain.cuts  # so it is that boxes must not count
     work = stages(Net(pinv), boxes, scene_cuts="auto", chunk=4)
-    list(work.push(Picture("rgb", (shown,))))
+    list(work.push(picture))
     list(work.flush())
     assert work.cuts == []
 

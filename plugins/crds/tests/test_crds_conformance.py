@@ -8,6 +8,7 @@ _SIZE = {
     "features": 8, "encoder_blocks": 1, "decoder_blocks": 1, "fusion_blocks": 1, "propagation_blocks": 1, "window": 3,
     "flow_levels": 2, "flow_widths": [8, 8],
 }  # fmt: skip
+
 test_conformance = conformance_tests(
     "crds:crds",
     "crds:small",
