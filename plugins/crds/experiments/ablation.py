@@ -40,7 +40,7 @@ _NO_SUPERVISION = ('phases.0.losses=[{ use = "core:log-mse", plane = "y" }, { us
 
 def _start(*left_out: str) -> str:
     """What of the auto-encoder is left out besides what it has not."""
-    return f"training.start.exclude={toml(['flow', 'blocks', *left_out])}"
+    return f"training.start.exclude={toml(['blocks', *left_out])}"
 
 
 # Table 3 adds one part after the other; Table 4 swaps the alignment in row B.
@@ -111,11 +111,13 @@ def gains(run: RunDirectory, options: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def markdown(lines: Sequence[dict[str, Any]], iterations: int) -> str:
-    """The table, with the mean over seeds and their spread (the sample standard deviation)."""
+def markdown(lines: Sequence[dict[str, Any]], iterations: int, shared: Sequence[str] = ()) -> str:
+    """The table, with the mean over seeds and their spread (the sample standard deviation); ``shared`` are overrides of
+    all rows."""
     columns = [f"{coding} {key}" for coding in CODINGS for key in ("delta_psnr", "delta_ssim")]
+    of_all = "".join(f" `{override}`" for override in shared)
     rows = [
-        f"Gain on luma over the compressed clip, mean over clips never trained on, {iterations} iterations\n",
+        f"Gain on luma over the compressed clip, mean over clips never trained on, {iterations} iterations{of_all}\n",
         "| row | parameters | " + " | ".join(columns) + " | seeds | overrides |",
         "| --- |" + " ---: |" * (len(columns) + 2) + " --- |",
     ]
@@ -148,8 +150,8 @@ def run(options: argparse.Namespace) -> str:
             lines.append({**key, **gains(train(settings(row, options, seed), folder), options)})
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(lines[-1]) + "\n")
-            table.write_text(markdown(lines, options.iterations), encoding="utf-8")
-    return markdown(lines, options.iterations)
+            table.write_text(markdown(lines, options.iterations, options.overrides), encoding="utf-8")
+    return markdown(lines, options.iterations, options.overrides)
 
 
 def main() -> int:

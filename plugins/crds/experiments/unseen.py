@@ -59,7 +59,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     model, parameters = build(options)
     device = pick_device(options.device)
     rows = []
-    for coding, settings in CODINGS.items():
+    codings = {f"x264 CRF {crf:g}": {"codec": "x264", "crf": crf, "matrix": "bt601"} for crf in options.crf} or CODINGS
+    for coding, settings in codings.items():
         degradation: Any = Codec(**settings)  # type: ignore[arg-type]
         for dataset in clips(options.data, options.frames):
             report = evaluate_clips(model, dataset, degradation, CLIP_PROTOCOLS["mfqe"], device=device)
@@ -88,6 +89,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, help="left out, the network as it begins")
     parser.add_argument("--model", default="crds:small")
     parser.add_argument("--frames", type=int)
+    parser.add_argument("--crf", type=float, nargs="+", default=[], help="x264 at these rates instead, good video too")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="write all numbers to this file too")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")

@@ -38,16 +38,20 @@ def write(path, codec="libx264", frames=FRAMES):
 
 
 class Told(nn.Module):
-    """Says that everything moves by ``pan``, and plain flow half of it."""
+    """Says that everything moves by ``pan``, and plain flow half of it, at every ``stride`` pixels."""
 
-    def __init__(self, pan):
+    def __init__(self, pan, stride=4):
         super().__init__()
-        self.pan, self.weight = torch.tensor(pan, dtype=torch.float32), nn.Parameter(torch.zeros(1))
+        self.pan, self.weight, self.stride = (
+            torch.tensor(pan, dtype=torch.float32),
+            nn.Parameter(torch.zeros(1)),
+            stride,
+        )
 
     def inspect(self, clip):
         batch, frames, _, height, width = clip.shape
-        field = self.pan.view(2, 1, 1).expand(batch, frames, 2, height // 4, width // 4)
-        rest = torch.rand(batch, frames, 8, height // 4, width // 4)
+        field = self.pan.view(2, 1, 1).expand(batch, frames, 2, height // self.stride, width // self.stride)
+        rest = torch.rand(batch, frames, 8, height // self.stride, width // self.stride)
         return {
             "motion/0/-1": -field,
             "motion/1/-1": field,
@@ -57,8 +61,10 @@ class Told(nn.Module):
         }
 
 
-def test_the_true_motion_agrees_and_its_opposite_does_not(tmp_path):
-    inside = look_inside(write(tmp_path / "pan.mp4"), Told(PAN))
+@pytest.mark.parametrize("stride", [4, 2])
+def test_the_true_motion_agrees_and_its_opposite_does_not(tmp_path, stride):
+    inside = look_inside(write(tmp_path / "pan.mp4"), Told(PAN, stride))
+    assert inside.residual.shape == inside.coded.shape
     assert inside.clip.shape == (FRAMES, 3, HEIGHT, 128)
     assert inside.vectors.shape == inside.motion.shape == (FRAMES, 2, 24, 32)
     found = inside.agreement()
@@ -110,6 +116,15 @@ def test_the_command_draws_and_tells(tmp_path, monkeypatch, capsys):
     with Image.open(picture) as image:
         assert image.width > 1000
         assert len(image.convert("RGB").getcolors(1 << 24)) > 100
+
+
+def test_weights_that_ship_are_taken_and_see_motion(tmp_path, monkeypatch, capsys):
+    clip = write(tmp_path / "pan.mp4")
+    code, out, err = call(monkeypatch, capsys, clip, "--json")
+    assert code == 0, err
+    found = json.loads(out)["motion"]
+    assert found["muna"]["correlation"] > 0.1
+    assert found["muna"]["error"] < found["none"]["error"]
 
 
 def test_bad_requests_are_named(tmp_path, monkeypatch, capsys):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from restore.functional.color import rgb_to_y
 from restore_crds.attention import neighborhood_attention
 from restore_crds.network import CRDS, LatentAutoEncoder, small, tiny
+from restore_crds.network.strength import Strength
 
 
 def count(module):
@@ -61,7 +64,7 @@ def test_parameters_of_the_variants(parameters, expected):
 
 
 def test_small_is_small():
-    assert 400_000 < count(small()) < 800_000
+    assert count(small()) == 367_087
 
 
 @pytest.mark.parametrize("make", [tiny, small, lambda: tiny(alignment="flow"), lambda: tiny(prediction=False)])
@@ -112,6 +115,61 @@ def test_sweeps_are_forward(references):
             whole = model(video).restored
             torch.testing.assert_close(in_sweeps(model, video), whole, rtol=0, atol=2e-6)
         assert (whole - video).abs().max() > 0.01
+
+
+def test_strength_scales_corrections_place_by_place():
+    model, plain = stirred(tiny(strength=True)), tiny().eval()
+    plain.load_state_dict(plain.translate_weights(model.state_dict()))  # what it does without is left out
+    video = clip(2, 3, 3, 16, 20)
+    factor = model.strength(video.flatten(0, 1)).unflatten(0, (2, 3))
+    assert ((factor > 0) & (factor <= 2)).all()
+    assert factor.flatten(2).std(1).min() > 0  # of every frame its own
+    corrected = model(video).restored
+    torch.testing.assert_close(corrected, video + factor * (plain(video).restored - video))
+    torch.testing.assert_close(in_sweeps(model, video), corrected)
+
+
+def test_strength_begins_at_one():
+    factor = tiny(strength=True).strength(torch.cat([clip(3, 3, 18, 16), torch.zeros(1, 3, 18, 16)]))
+    assert torch.equal(factor, torch.ones(4, 1, 18, 16))
+
+
+def test_strength_measures_the_cosine_transform_of_blocks():
+    """Against the transform's definition, on a frame so small that all of it surrounds every place."""
+    frame = clip(1, 3, 16, 24)
+    frame = (8 * frame).round() / 8 * torch.linspace(0, 1, 24) ** 3  # some coefficients are next to nothing
+    y = 255 * rgb_to_y(frame)[0, 0].double().numpy()
+    k = np.arange(8)
+    cosines = np.cos(np.pi * (2 * k + 1) * k[:, None] / 16) * np.where(k == 0, 8**-0.5, 0.5)[:, None]
+    for grid, (top, left) in enumerate([(0, 0), (4, 4)]):
+        corners = [(v, u) for v in range(top, 16 - 7 - top, 8) for u in range(left, 24 - 7 - left, 8)]
+        blocks = np.stack([cosines @ y[v : v + 8, u : u + 8] @ cosines.T for v, u in corners])
+        if grid == 1:
+            blocks = np.concatenate([blocks, blocks[-1:]])  # the last column, once more
+        for d in (1, 4, 14):
+            found = np.abs(np.stack([blocks[:, i, d - i] for i in range(8) if 0 <= d - i < 8]))
+            size = (np.log(found.mean() + 1e-3) - (3.8 - 4.8 * ((d - 1) / 13) ** 0.75)) / 0.6
+            nothing = ((found < 0.5).mean() - 0.75 * (d - 1) / 13) / 0.15
+            measured = Strength().measure(frame)[0, :, 0, 0].view(2, 2, 14)[grid, :, d - 1]
+            np.testing.assert_allclose(measured.detach().numpy(), [size, nothing], atol=2e-4)
+
+
+def test_strength_is_the_lower_of_a_places_surroundings_and_the_frames(monkeypatch):
+    torch.manual_seed(2)
+    strength = stirred(Strength(), amount=0.03)
+    wide = clip(1, 3, 16, 480)
+    wide[..., 240:] *= 0.02  # next to nothing there
+    with torch.no_grad():
+        factor, parts = strength(wide), [strength(wide[..., :240]), strength(wide[..., 240:])]
+        known = strength._known(strength._seen(wide).mean((-2, -1), keepdim=True))
+        frame = 2 * torch.sigmoid(strength.head(known))
+        own = torch.stack([parts[0][..., 0].mean(), parts[1][..., -1].mean()])
+    ends = torch.stack([factor[..., 0].mean(), factor[..., -1].mean()])
+    assert (own[0] - own[1]).abs() > 0.1
+    assert own.min() < frame.item() ** 2 < own.max() < 2
+    torch.testing.assert_close(ends, torch.minimum(own, frame.flatten() ** 2), rtol=0.03, atol=0.01)
+    monkeypatch.setattr(strength, "training", True)
+    torch.testing.assert_close(strength(wide) ** 2, factor, rtol=0.03, atol=0.01)
 
 
 def test_every_frame_sees_every_other_and_its_own_surroundings_alone():
@@ -236,8 +294,12 @@ def test_says_which_sizes_it_takes(sides):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"heads": 3}, {"blocks": 0}, {"alignment": "deformable"}, {"bias": "gauss"}, {"upsampling": "three"}]
-)
+    "parameters",
+    [
+        {"heads": 3}, {"blocks": 0}, {"alignment": "deformable"}, {"bias": "gauss"}, {"upsampling": "three"},
+        {"flow": "farneback"}, {"flow_weights": "spynet.pth", "flow": "lucas-kanade"},
+    ],
+)  # fmt: skip
 def test_refuses_impossible_parameters(parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):
         CRDS(**({"features": 16, "flow_levels": 1, "flow_widths": (4,), "propagation_blocks": 0} | parameters))
@@ -256,6 +318,32 @@ def test_flow_weights_from_a_file(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(other.flow.parameters(), model.flow.parameters(), strict=True))
     with pytest.raises(ValueError, match="no file"):
         CRDS(flow_weights=tmp_path / "missing.pth")
+
+
+def panned(frames, height, width, pan):
+    """A smooth picture of which what is at p in a frame was at p + pan in the frame before."""
+    noise = clip(1, 1, height // 4 + 16, width // 4 + 16)
+    picture = torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic")[0].clamp(0, 1).expand(3, -1, -1)
+    tops = [(24 + pan[1] * t, 24 + pan[0] * t) for t in range(frames)]
+    return torch.stack([picture[:, v : v + height, u : u + width] for v, u in tops])[None]
+
+
+def test_flow_without_parameters_finds_a_pan():
+    video = panned(3, 64, 80, (4, -2))
+    model = stirred(small(blocks=1))
+    assert not list(model.flow.parameters())
+    found = model.inspect(video)
+    inner = found["flow/-1"][0, 1:, :, 3:-3, 3:-3].mean((0, 2, 3))
+    torch.testing.assert_close(inner, torch.tensor([4.0, -2.0]), rtol=0, atol=0.4)
+    torch.testing.assert_close(found["flow/1"][0, :-1, :, 3:-3, 3:-3].mean((0, 2, 3)), -inner, rtol=0, atol=0.4)
+    with torch.no_grad():
+        torch.testing.assert_close(in_sweeps(model, video), model(video).restored, rtol=0, atol=1e-5)
+    # Training goes around it; half precision of all else leaves it whole.
+    model.train()(video).restored.sum().backward()
+    assert model.encoder.reduce[0].weight.grad is not None
+    whole = model.flows(video)[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.flows(video)[1], whole)
 
 
 def test_a_few_steps_lower_the_loss():

@@ -252,8 +252,9 @@ def test_pretraining_and_the_stages_run_end_to_end(tmp_path, monkeypatch, restor
              "training.batch=2", "phases.0.iterations=1", "phases.1.iterations=1"]  # fmt: skip
     tiny = ["model.use=crds:tiny", *pairs, *quick]
     found = restore(
-        "train", "crds:small-frames", "-o", "frames", *sets(*tiny, "training.start.weights=ldr/final.safetensors")
-    )
+        "train", "crds:small-frames", "-o", "frames",
+        *sets(*tiny, "training.start.weights=ldr/final.safetensors", 'training.start.exclude=["flow", "blocks"]'),
+    )  # fmt: skip
     assert found.code == 0, found.err
     found = restore(
         "train", "crds:small", "-o", "run",
@@ -272,6 +273,17 @@ def test_pretraining_and_the_stages_run_end_to_end(tmp_path, monkeypatch, restor
     lines = Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     logged = [line for line in lines if '"lr"' in line]
     assert ["staged" in line for line in logged] == [True, False]
+    mixed = [s.format(f"train.datasets.{k}") for k in range(3) for s in sides]
+    found = restore(
+        "train", "crds:small-strength", "-o", "strength",
+        *sets("model.use=crds:tiny", "model.strength=true", *mixed, *pairs[2:], *quick[1:6],
+              *(f"data.train.datasets.{k}.patch=32" for k in range(3)), "training.start.weights=run/final.safetensors"),
+    )  # fmt: skip
+    assert found.code == 0, found.err
+    before, after = (read(Path(f"{run}/final.safetensors")).tensors for run in ("run", "strength"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(name.startswith("strength.") for name in set(after) - set(before))
+    assert after["strength.head.2.bias"] != 0
 
 
 def test_every_shipped_recipe_checks_and_builds_its_losses():

@@ -1,4 +1,4 @@
-"""The weights that ship: what coding spoilt gets better."""
+"""The weights that ship: what coding spoilt gets better, what it hardly touched is left alone."""
 
 from __future__ import annotations
 
@@ -43,3 +43,8 @@ def gain():
 @pytest.mark.parametrize("coding", [{"codec": "x264", "crf": 35.0}, {"codec": "x265", "qp": 37, "ladder": "hm-ldp"}])
 def test_spoilt_video_gets_better(gain, coding):
     assert gain(**coding) > 0.03
+
+
+@pytest.mark.parametrize("crf", [4.0, 10.0, 16.0])
+def test_good_video_is_left_alone(gain, crf):
+    assert gain(codec="x264", crf=crf) > -0.05

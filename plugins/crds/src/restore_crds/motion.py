@@ -1,6 +1,6 @@
 """What the network sees beside what the codec did (Sun et al., Fig. 5).
 
-    python -m restore_crds.motion clip.mp4 --weights crds.safetensors -o motion.png
+    python -m restore_crds.motion clip.mp4 -o motion.png
 
 MuNA's motion field (Eq. 20) is drawn beside the motion vectors of the H.264 stream itself, and the latent residual (Eq.
 24) beside the codec's. Printed are the end-point error and the correlation of MuNA's field with the stream's vectors,
@@ -30,6 +30,10 @@ from restore.modelling import build_model, builder, pick_device
 from restore.plugins import registry
 from restore.recipe import check
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d
+
+# Weights that are taken where none are named.
+SHIPPED = {"crds:small": "crds:crds-small"}
 
 
 @attrs.frozen
@@ -132,9 +136,13 @@ def look_inside(path: Path, model: Any, frames: int = 16, block: int = -1, margi
         raise RequestError(
             'the network has no attention to look into; it needs alignment = "muna" and references of 1 or more'
         )
-    residual = found[f"residual/{block % count}"][0].float().sum(1).abs().cpu()
-    motion, flow = (found[key][0].float().cpu() for key in (name, "flow/-1"))
-    return Inside(clip, vectors, known, _coded(clip, stream), motion, flow, residual)
+    residual = found[f"residual/{block % count}"][0].float().sum(1, keepdim=True).abs()
+    # A network's places need not be the codec's blocks: those of crds:small are 2 x 2 pixels.
+    motion, flow, left = (
+        adaptive_avg_pool2d(field, known.shape[1:]).cpu()
+        for field in (found[name][0].float(), found["flow/-1"][0].float(), residual)
+    )
+    return Inside(clip, vectors, known, _coded(clip, stream), motion, flow, left[:, 0])
 
 
 def _fields(stream: Iterable[FrameVectors], rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -156,7 +164,7 @@ def _coded(clip: Tensor, stream: list[FrameVectors]) -> Tensor:
         field, seen = (torch.from_numpy(a)[..., :rows, :columns] for a in frame.field(per_frame=False))
         dense = field.repeat_interleave(CELL, -2).repeat_interleave(CELL, -1)
         predicted = warp(luma[t - frame.past].unsqueeze(0), dense.unsqueeze(0))[0]
-        apart = torch.nn.functional.avg_pool2d((luma[t] - predicted).abs(), CELL)[0]
+        apart = avg_pool2d((luma[t] - predicted).abs(), CELL)[0]
         left[t] = apart * seen
     return left
 
@@ -201,11 +209,12 @@ def draw(inside: Inside, frame: int, path: Path) -> None:
         ("the codec's residual", binary(inside.coded[frame]), {"cmap": "gray"}),
         ("the latent residual", binary(inside.residual[frame]), {"cmap": "gray"}),
     ]
-    shown, axes = pyplot.subplots(2, 3, figsize=(14, 8 * inside.clip.shape[-2] / inside.clip.shape[-1] + 1.5))
+    shown, axes = pyplot.subplots(
+        2, 3, figsize=(14, 9.3 * inside.clip.shape[-2] / inside.clip.shape[-1] + 1.5), layout="constrained"
+    )
     for place, (title, picture, more) in zip(axes.T.flat, pictures, strict=True):
         place.imshow(picture.numpy(), interpolation="nearest", **more)
         place.set(title=title, xticks=[], yticks=[])
-    shown.tight_layout()
     part = path.with_name(f".{path.name}.part")
     shown.savefig(part, dpi=110, format="png")
     pyplot.close(shown)
@@ -222,7 +231,8 @@ def document(inside: Inside, frame: int) -> dict[str, Any]:
 
 
 def _model(options: argparse.Namespace) -> Any:
-    weights = "" if options.weights is None else f"weights = {toml(options.weights)}\n"
+    named = SHIPPED.get(options.model) if options.weights is None else options.weights
+    weights = "" if named is None else f"weights = {toml(named)}\n"
     text = f"recipe = 1\n[model]\nuse = {toml(options.model)}\n{weights}"
     use = check(parse(text, "the command line", tuple(f"model.{o}" for o in options.overrides))).model
     assert use is not None
@@ -239,8 +249,8 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("clip", type=Path, help="an H.264 video")
-    parser.add_argument("--weights", help="name or file; left out, the network as it begins")
-    parser.add_argument("--model", default="crds:crds", help="the network that the weights are of")
+    parser.add_argument("--weights", help="name or file [default: what ships; none does for other networks]")
+    parser.add_argument("--model", default="crds:small", help="the network that the weights are of")
     parser.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="of the model"
     )

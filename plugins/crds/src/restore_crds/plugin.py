@@ -75,6 +75,7 @@ _RECIPES = {
     "paper-ldv": "training on LDV 2.0 at the paper's settings",
     "small-frames": "training for two cores, first leg, on frames that crds:pool made",
     "small": "training for two cores, on clips that crds:pool made",
+    "small-strength": "how strongly what the others made corrects which frames, with all else frozen",
     "small-direct": "the same, clips coded as they are drawn",
     "pool": "what python -m restore_crds.pool codes for crds:small",
 }

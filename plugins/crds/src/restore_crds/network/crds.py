@@ -8,14 +8,16 @@ from typing import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from restore import Halo, Prediction, Sweep, Traits
-from restore.networks.spynet import SpyNet, translate_spynet
+from restore.networks.spynet import translate_spynet
 from restore.pruning import PruneGraph
 from torch import Tensor, nn
 
 from restore_crds.attention import Backend
 from restore_crds.network.autoencoder import Decoder, Encoder, Stride, Upsampling, check_sides
 from restore_crds.network.denoising import DenoisingBlock, Propagation, References
+from restore_crds.network.flow import FlowMethod, make_flow
 from restore_crds.network.muna import Alignment, Bias, Fusion, MuNA
+from restore_crds.network.strength import Strength
 
 # Motion that a tile's surroundings make room for, in pixels.
 MOTION = 32
@@ -43,8 +45,11 @@ class CRDS(nn.Module):
         prediction: False predicts zero, so that the residual is the level itself (row A of Table 3).
         upsampling: the decoder's, see :class:`Decoder`.
         stride: pixels of a frame per place of its latent representation, along each side (paper: 4).
+        strength: scale corrections by what :class:`Strength` reads off each frame's surroundings (not in the paper).
+        flow: ``spynet``, as in the paper; ``lucas-kanade``, a method without parameters, see
+            :class:`restore_crds.network.flow.LucasKanade`.
         flow_levels, flow_widths: of the flow network, see :class:`restore.networks.spynet.SpyNet`.
-        flow_weights: file of published SpyNet weights; without them the flow begins at zero and learns.
+        flow_weights: file of published SpyNet weights; without them SpyNet begins at zero and learns.
         backend: ``auto``, ``torch`` or ``natten``, see :func:`restore_crds.attention.neighborhood_attention`.
 
     Attributes:
@@ -72,6 +77,8 @@ class CRDS(nn.Module):
         prediction: bool = True,
         upsampling: Upsampling = "two-step",
         stride: Stride = 4,
+        strength: bool = False,
+        flow: FlowMethod = "spynet",
         flow_levels: int = 6,
         flow_widths: tuple[int, ...] = (32, 64, 32, 16),
         flow_weights: Path | None = None,
@@ -82,7 +89,7 @@ class CRDS(nn.Module):
         _at_least(0, references=references, encoder_blocks=encoder_blocks, decoder_blocks=decoder_blocks)
         _at_least(0, fusion_blocks=fusion_blocks, propagation_blocks=propagation_blocks)
         self.references, self.stride, self.with_motion = references, stride, False
-        self.flow = SpyNet(flow_levels, flow_widths, zero_init=flow_weights is None)
+        self.flow = make_flow(flow, flow_levels, flow_widths, flow_weights)
         self.encoder = Encoder(features, encoder_blocks, stride)
         self.blocks = nn.ModuleList(
             DenoisingBlock(
@@ -93,8 +100,7 @@ class CRDS(nn.Module):
             for _ in range(blocks)
         )
         self.decoder = Decoder(features, decoder_blocks, upsampling, stride)
-        if flow_weights is not None:
-            _load_flow(self.flow, Path(flow_weights))
+        self.strength = Strength() if strength else None
         attends = prediction and alignment == "muna"
         self.traits = Traits(
             temporal="stream",
@@ -136,8 +142,13 @@ class CRDS(nn.Module):
 
     def decode(self, clip: Tensor, first: Tensor, level: Tensor) -> Tensor:
         """``clip + D(l^N, l^s)``, ``(B, T, 3, H, W)``."""
-        residual = self.decoder(first.flatten(0, 1), level.flatten(0, 1))
-        return clip + residual.unflatten(0, clip.shape[:2])  # type: ignore[no-any-return]
+        residual = self.correct(clip.flatten(0, 1), first.flatten(0, 1), level.flatten(0, 1))
+        return clip + residual.unflatten(0, clip.shape[:2])
+
+    def correct(self, frames: Tensor, first: Tensor, level: Tensor) -> Tensor:
+        """What is added to ``frames``, ``(N, 3, H, W)``: ``D(l^N, l^s)``, times its strength."""
+        residual: Tensor = self.decoder(first, level)
+        return residual if self.strength is None else self.strength(frames) * residual
 
     def estimate_flow(self, frames: Tensor, others: Tensor) -> Tensor:
         """Optical flow between frames, at the size of their latent representation.
@@ -149,7 +160,7 @@ class CRDS(nn.Module):
             ``(N, 2, h, w)`` from the one to the other, x then y, in places of the latent representation.
         """
         with torch.autocast(frames.device.type, enabled=False):  # a short float would be off by a pixel
-            kind = next(self.flow.parameters()).dtype
+            kind = next(self.encoder.parameters()).dtype
             return self.flow(self._reduced(frames.to(kind)), self._reduced(others.to(kind)))  # type: ignore[no-any-return]
 
     def flows(self, clip: Tensor) -> dict[int, Tensor]:
@@ -252,15 +263,18 @@ class CRDS(nn.Module):
 
     def prune_graph(self) -> PruneGraph:
         """Residual blocks of encoder, decoder, fusion and propagation, and the decoder's enlargement. Latent levels and
-        propagated states keep their width; flow network and attention stay."""
+        propagated states keep their width; flow network, attention and strength stay."""
         blocks = [gate for i, block in enumerate(self.steps) for gate in block.gates(f"blocks.{i}")]
-        return PruneGraph(
-            (*self.encoder.gates("encoder"), *blocks, *self.decoder.gates("decoder")), fixed=("flow", "encoder.reduce")
-        )
+        fixed = ("flow", "encoder.reduce") + (() if self.strength is None else ("strength",))
+        return PruneGraph((*self.encoder.gates("encoder"), *blocks, *self.decoder.gates("decoder")), fixed=fixed)
 
     def translate_weights(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A file's tensors under this network's names: a flow network under its published ones."""
-        return translate_spynet(tensors, "flow.")
+        """A file's tensors under this network's names: a flow network under its published ones; a strength that this
+        network does without is left out."""
+        found = translate_spynet(tensors, "flow.")
+        if self.strength is None:
+            found = {name: tensor for name, tensor in found.items() if not name.startswith("strength.")}
+        return found
 
 
 class Decoded(Sequence[Tensor]):
@@ -289,11 +303,3 @@ def _at_least(low: int, **values: int) -> None:
     for name, value in values.items():
         if value < low:
             raise ValueError(f"{name} must be at least {low}, got {value}")
-
-
-def _load_flow(flow: SpyNet, path: Path) -> None:
-    from restore.weights import load_into, read
-
-    if not path.is_file():
-        raise ValueError(f"flow_weights: there is no file {path}")
-    load_into(flow, read(path))

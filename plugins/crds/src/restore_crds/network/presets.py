@@ -8,6 +8,7 @@ from typing import Any
 from restore_crds.attention import Backend
 from restore_crds.network.autoencoder import LatentAutoEncoder
 from restore_crds.network.crds import CRDS
+from restore_crds.network.flow import FlowMethod
 from restore_crds.network.muna import Alignment, Bias
 
 SMALL_AUTO_ENCODER: dict[str, Any] = {
@@ -31,19 +32,21 @@ def small(
     blocks: int = 2,
     alignment: Alignment = "muna",
     prediction: bool = True,
+    strength: bool = True,
+    flow: FlowMethod = "lucas-kanade",
     flow_weights: Path | None = None,
     backend: Backend = "auto",
 ) -> CRDS:
     """:class:`CRDS` with 32 features at half the frames' size, two blocks, one head, windows of 5, shorter trunks, a
-    decoder of one step and a narrower flow network: 556,892 parameters.
+    decoder of one step, and flow by Lucas and Kanade's method (or a narrower SpyNet): 367,087 parameters.
 
     Args:
-        references, window, heads, bias, blocks, alignment, prediction, flow_weights, backend: as CRDS has them;
-            published flow weights do not fit, those of this size do.
+        references, window, heads, bias, blocks, alignment, prediction, strength, flow, flow_weights, backend: as CRDS
+            has them; published flow weights do not fit the narrower SpyNet, those of this size do.
     """
     return CRDS(
         references=references, window=window, heads=heads, bias=bias, blocks=blocks, alignment=alignment,
-        prediction=prediction, flow_weights=flow_weights, backend=backend, **SMALL,
+        prediction=prediction, strength=strength, flow=flow, flow_weights=flow_weights, backend=backend, **SMALL,
     )  # fmt: skip
 
 
@@ -56,16 +59,17 @@ def tiny(
     blocks: int = 4,
     alignment: Alignment = "muna",
     prediction: bool = True,
+    strength: bool = False,
     backend: Backend = "auto",
 ) -> CRDS:
     """:class:`CRDS` with 16 features and one residual block everywhere.
 
     Args:
-        references, window, heads, bias, blocks, alignment, prediction, backend: as CRDS has them.
+        references, window, heads, bias, blocks, alignment, prediction, strength, backend: as CRDS has them.
     """
     return CRDS(
         references=references, window=window, heads=heads, bias=bias, blocks=blocks, alignment=alignment,
-        prediction=prediction, backend=backend, **TINY,
+        prediction=prediction, strength=strength, backend=backend, **TINY,
     )  # fmt: skip
 
 

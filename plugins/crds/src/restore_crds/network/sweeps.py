@@ -97,7 +97,7 @@ class _End:
 
     def __call__(self, frames: Sequence[Value | None], state: State | None) -> tuple[Value, State | None]:
         here = _given(frames[0])
-        return {"frame": here["frame"] + self.model.decoder(here["first"], here["level"])}, None
+        return {"frame": here["frame"] + self.model.correct(here["frame"], here["first"], here["level"])}, None
 
 
 def _given(value: Value | None) -> Value:
