@@ -104,7 +104,7 @@ class Bench:
         """A clip at random that the model takes: sides rounded up to what it accepts."""
         multiple = self.traits.multiple_of
         height, width = (-(-max(side, self.traits.minimum) // multiple) * multiple for side in (height, width))
-        channels = 1 if self.traits.channels == "y" else 3
+        channels = self.traits.planes
         made = torch.rand(1, frames, channels, height, width, generator=torch.Generator().manual_seed(0))
         return made.to(self.device)
 

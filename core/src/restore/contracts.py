@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-Channels = Literal["rgb", "y"]
+Channels = Literal["rgb", "y", "rgb+qp"]
 Temporal = Literal["frame", "clip", "stream"]
 Transfer = Literal["sdr", "pq", "hlg"]
 
@@ -38,7 +38,9 @@ class Traits:
 
     Attributes:
         scale: output pixels per input pixel along each side.
-        channels: ``"rgb"``, three channels in [0, 1]; ``"y"``, one channel, studio-range luma in [16, 235]/255.
+        channels: ``"rgb"``, three channels in [0, 1]; ``"y"``, one channel, studio-range luma in [16, 235]/255;
+            ``"rgb+qp"``, RGB and as the fourth channel how coarsely each frame was coded, where the stream tells:
+            QP / 51 on the scale of H.264 and HEVC, -1 where nobody knows. The answer is RGB.
         temporal: ``"frame"``, frames are independent; ``"clip"``, a window of frames, of which ``halo.frames`` to both
             sides reach a frame's answer; ``"stream"``, state is carried along time, and the model's ``sweeps`` say how.
         multiple_of: input height and width must be multiples of this; the engine pads by reflection and crops.
@@ -60,6 +62,11 @@ class Traits:
     global_context: bool = False
     needs_operator: bool = False
     transfers: tuple[Transfer, ...] = ("sdr",)
+
+    @property
+    def planes(self) -> int:
+        """How many channels the model takes."""
+        return {"rgb": 3, "y": 1, "rgb+qp": 4}[self.channels]
 
 
 class Prediction:
@@ -109,11 +116,13 @@ class Step:
 
 @attrs.frozen
 class Pair:
-    """A training pair: ``observed`` and ``target`` are clips; ``operator`` made one from the other, if it is linear."""
+    """A training pair: ``observed`` and ``target`` are clips; ``operator`` made one from the other, if it is linear;
+    ``qp``, ``(B, T)``, is what each observed frame was coded with, below 0 where nobody knows, or None."""
 
     observed: Tensor
     target: Tensor
     operator: LinearOperator | None = None
+    qp: Tensor | None = None
 
 
 @runtime_checkable

@@ -180,7 +180,7 @@ def _example(
             f"{size[1]}x{size[0]} does not suit the model: its sides must be multiples of {multiple}, at least "
             f"{traits.minimum}"
         )
-    channels = 1 if traits.channels == "y" else 3
+    channels = traits.planes
     if traits.temporal == "frame":
         return FrameForm(model.eval()), (2, channels, *size)
     return ClipForm(model.eval()), (2, frames or 2 * traits.halo.frames + 1, channels, *size)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from restore import weights as weight_files
 from restore.build import Builder
-from restore.contracts import LinearOperator, Prediction
+from restore.contracts import LinearOperator, Pair, Prediction, Traits
 from restore.errors import RequestError
+from restore.functional.quantizer import join_qp
 from restore.plugins import Registry
 from restore.pruning.gates import merge_gates
 from restore.recipe import Use
@@ -73,13 +74,18 @@ def build_model(use: Use, builder: Builder, keep_gates: bool = False) -> tuple[n
     return model, builder.registry.find("model", use.use).name
 
 
-def answer(model: Any, observed: Tensor, operator: LinearOperator | None = None) -> Tensor | Prediction:
-    """What a model makes of the observed side; models that need their operator are given it.
+def answer(
+    model: Any, observed: Tensor, operator: LinearOperator | None = None, qp: Tensor | None = None
+) -> Tensor | Prediction:
+    """What a model makes of the observed side ``(B, T, C, H, W)``; models that need their operator are given it, and
+    those that take QPs these, ``(B, T)``.
 
     Raises:
         RequestError: the model needs a linear operator, and nothing linear made what was observed.
     """
     traits = getattr(model, "traits", None) or model.module.traits
+    if traits.channels == "rgb+qp":
+        observed = join_qp(observed, qp)
     if not traits.needs_operator:
         return model(observed)  # type: ignore[no-any-return]
     if operator is None:
@@ -88,6 +94,11 @@ def answer(model: Any, observed: Tensor, operator: LinearOperator | None = None)
             "core:inpainting, or a data set that brings it"
         )
     return model(observed, operator)  # type: ignore[no-any-return]
+
+
+def taken(pair: Pair, traits: Traits) -> Tensor:
+    """The observed side ``(B, T, C, H, W)`` with the channels that a model of these traits takes."""
+    return join_qp(pair.observed, pair.qp) if traits.channels == "rgb+qp" else pair.observed
 
 
 def pick_device(name: str) -> torch.device:

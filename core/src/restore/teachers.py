@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from restore.contracts import Prediction, Traits
 from restore.errors import RequestError, RestoreError
+from restore.functional.quantizer import join_qp
 
 
 class FrozenModel:
@@ -63,7 +64,9 @@ class FrozenModel:
                 f"the teacher {self.name} takes clips, and what was observed is a measurement of the shape "
                 f"{tuple(clip.shape)}: a teacher must undo a degradation that leaves clips"
             )
-        wanted = 1 if self.traits.channels == "y" else 3
+        if self.traits.channels == "rgb+qp" and clip.shape[-3] == 3:
+            clip = join_qp(clip, None)
+        wanted = self.traits.planes
         if clip.shape[-3] != wanted:
             raise RestoreError(
                 f"the teacher {self.name} works on clips of {wanted} channel(s), this one has {clip.shape[-3]}: "

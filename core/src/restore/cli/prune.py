@@ -106,4 +106,4 @@ def _shape(traits: Any, height: int, width: int) -> tuple[int, int, int, int, in
     unit = traits.multiple_of
     sides = [max(traits.minimum, -(-side // unit) * unit) for side in (height, width)]
     frames = {"frame": 1, "clip": 2 * traits.halo.frames + 1, "stream": 3}[traits.temporal]
-    return 1, frames, 1 if traits.channels == "y" else 3, sides[0], sides[1]
+    return 1, frames, traits.planes, sides[0], sides[1]

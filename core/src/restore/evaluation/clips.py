@@ -17,7 +17,7 @@ from restore.evaluation.evaluate import Report, apply_metric, restored
 from restore.evaluation.long_clips import PIECE, WHOLE, Engine, FrameByFrame, Pieces, in_pieces, pieces_of, score_pieces
 from restore.functional.color import rgb_to_y
 from restore.functional.seeding import seeded
-from restore.modelling import answer
+from restore.modelling import answer, taken
 
 
 def is_clip(dataset: Dataset) -> bool:
@@ -129,7 +129,7 @@ def _measure_pieces(
         frames: list[Any] = _scores(clip, pair, protocol, {}, name)["frames"]
         return frames
 
-    frames, seconds = score_pieces(read, len(pieces), engine, score, name)
+    frames, seconds = score_pieces(read, len(pieces), engine, score, name, traits)
     return {**_means(frames), "frames": frames, "seconds": seconds}
 
 
@@ -140,7 +140,9 @@ def _pair(
     height, width = (side // traits.scale * traits.scale for side in clean.shape[-2:])
     clean = clean[..., :height, :width]
     if observed is not None:
-        pair = Pair(_planes(observed[index].unsqueeze(0), traits), clean)
+        qps = getattr(observed, "qps", None) if traits.channels == "rgb+qp" else None
+        qp = None if qps is None else qps(index).unsqueeze(0)
+        pair = Pair(_planes(observed[index].unsqueeze(0), traits), clean, qp=qp)
     elif degradation is not None:
         pair = plain_degradation(degradation)(clean, Step(generator=seeded(0, index)))
     else:
@@ -171,11 +173,13 @@ def _planes(clip: Tensor, traits: Traits) -> Tensor:
 def _restore(model: Model, pair: Pair, device: torch.device | str, engine: Engine | None) -> Tensor:
     if engine is not None and model.traits.temporal != "frame" and not model.traits.needs_operator:
         engine.reset()
-        found = [part.cpu() for one in torch.split(pair.observed[0].float(), PIECE) for part in engine.push(one)]
+        clip = taken(pair, model.traits)[0].float()
+        found = [part.cpu() for one in torch.split(clip, PIECE) for part in engine.push(one)]
         return torch.cat([*found, *(part.cpu() for part in engine.cut())]).unsqueeze(0)
-    observed = pair.observed.to(device=device, dtype=torch.float32)
     if model.traits.needs_operator:
-        return restored(answer(model, observed, pair.operator)).cpu()
+        observed = pair.observed.to(device=device, dtype=torch.float32)
+        return restored(answer(model, observed, pair.operator, pair.qp)).cpu()
+    observed = taken(pair, model.traits).to(device=device, dtype=torch.float32)
     parts = torch.split(observed, 1, dim=1) if model.traits.temporal == "frame" else (observed,)
     return torch.cat([restored(model(part)).cpu() for part in parts], dim=1)
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from restore.builtin.degradations.chain import is_per_frame, settle
-from restore.contracts import Dataset, Degradation, Model, Pair, Prediction, Step, plain_degradation
+from restore.contracts import Dataset, Degradation, Model, Pair, Prediction, Step, Traits, plain_degradation
 from restore.errors import RestoreError
 from restore.functional.seeding import seeded
+from restore.modelling import taken
 
 WHOLE = 64
 """Frames up to which a clip is taken as a whole."""
@@ -81,17 +82,20 @@ def pieces_of(dataset: Any, index: int, count: int, degradation: Degradation | N
     settled = None if degradation is None else settle(plain_degradation(degradation), seeded(0, index))
 
     def read(number: int, make: Callable[[Tensor], Tensor], crop: int) -> Pair:
-        from restore.builtin.datasets.cutting import Window
+        from restore.builtin.datasets.cutting import Window, read_qps
+
+        window = Window.whole(dataset.shape(index), number * PIECE, min(PIECE, count - number * PIECE))
 
         def part(source: Any) -> Tensor:
-            window = Window.whole(source.shape(index), number * PIECE, min(PIECE, count - number * PIECE))
-            return make(source.read(index, window).unsqueeze(0))
+            sides = source.shape(index)
+            return make(source.read(index, attrs.evolve(window, height=sides[1], width=sides[2])).unsqueeze(0))
 
         clean = part(dataset)
         height, width = (side // crop * crop for side in clean.shape[-2:])
         clean = clean[..., :height, :width]
         if observed is not None:
-            return Pair(part(observed), clean)
+            qp = read_qps(observed, index, window)
+            return Pair(part(observed), clean, qp=None if qp is None else qp.unsqueeze(0))
         assert settled is not None
         return settled(clean, Step(generator=seeded(0, index, number)))
 
@@ -115,7 +119,12 @@ class Pieces:
 
 
 def score_pieces(
-    pieces: Callable[[int], Pair], count: int, engine: Engine, score: Callable[[Tensor, Pair], list[Any]], name: str
+    pieces: Callable[[int], Pair],
+    count: int,
+    engine: Engine,
+    score: Callable[[Tensor, Pair], list[Any]],
+    name: str,
+    traits: Traits,
 ) -> tuple[list[Any], float]:
     """Restores a clip piece by piece, and scores each piece as soon as all of it is answered.
 
@@ -125,6 +134,7 @@ def score_pieces(
         engine: runs the model.
         score: of a restored piece ``(1, n, C, H, W)`` and its pair.
         name: of the clip, for errors.
+        traits: of the model.
 
     Returns:
         what ``score`` gave, one after the other, and the engine's seconds.
@@ -165,7 +175,7 @@ def score_pieces(
 
     engine.reset()
     for number in range(count):
-        take(engine.push(piece(number).observed[0].float()))
+        take(engine.push(taken(piece(number), traits)[0].float()))
     take(engine.cut())
     engine.reset()
     if scored != count or answers:

@@ -185,7 +185,7 @@ class Spoiling:
 def _coded(picture: Picture, coding: Coding) -> Picture:
     matrix = picture.matrix if picture.kind == "yuv" else guess_matrix(*picture.size)
     color = ColorInfo(matrix=matrix, siting=picture.siting)
-    made = recode(picture.to_planes(LAYOUT, color), coding)
+    made, _ = recode(picture.to_planes(LAYOUT, color), coding)
     frames = [VideoFrame(planes, 0, 0, Fraction(1), LAYOUT, color) for planes in made]
     return attrs.evolve(Picture.from_frames(frames), alpha=picture.alpha)
 

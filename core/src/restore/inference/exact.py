@@ -57,7 +57,7 @@ class ExactRunner(SweepRunner):
 
     def disk(self, frames: int, height: int, width: int) -> int:
         """The frames, the largest values between two sweeps, and the answers."""
-        channels = 1 if self.traits.channels == "y" else 3
+        channels = self.traits.planes
         each = 4 * channels * (1 + self.scale**2) + self.appetite(channels).written
         return int(frames * height * width * each)
 

@@ -186,7 +186,8 @@ class TemporalLine(Line):
         if picture.alpha is not None:
             tensors["alpha"] = picture.alpha
         self._store.put(self._in, tensors)
-        self._bare = attrs.evolve(picture, parts=(), alpha=None)
+        # The model has been told the QP; of the picture only what it shows is wanted again.
+        self._bare = attrs.evolve(picture, parts=(), alpha=None, qp=None)
 
     def _next(self) -> Picture:
         self._out += 1

@@ -17,6 +17,7 @@ from restore.inference.temporal import TemporalRunner
 from restore.media.color import Picture
 from restore.media.frame import PixelLayout
 from restore.media.probe import MediaInfo, open_container, picture_stream
+from restore.media.quantizers import with_qps
 
 
 def refuse_interlaced(info: MediaInfo) -> None:
@@ -59,6 +60,7 @@ class Stages:
     def __init__(self, restorers: Sequence[Restorer | TemporalRunner], cuts: set[int] | None = None) -> None:
         self.restorers = list(restorers)
         self.cuts: list[int] = []
+        self._source: Path | None = None
         known, cuts = cuts is not None, set() if cuts is None else cuts
         self._lines: list[Line] = []
         along = [r for r in self.restorers if isinstance(r, TemporalRunner)]
@@ -159,7 +161,7 @@ class Stages:
     def begin_part(self, info: MediaInfo, frames: int | None, first: int, beside: Path) -> None:
         """As :meth:`begin`, for ``frames`` of a video's pictures from number ``first`` on; None: for all."""
         self.reset()
-        self.cuts = []
+        self.cuts, self._source = [], info.path if info.kind == "video" else None
         for line in self._lines:
             line.count_from(first)
         if not self.late:
@@ -178,6 +180,7 @@ class Stages:
 
     def reset(self) -> None:
         """Forget whatever is held back."""
+        self._source = None
         for line in self._lines:
             line.reset()
 
@@ -188,8 +191,14 @@ class Stages:
                 restorer.note = note
 
     def push(self, picture: Picture, first: int = 0) -> Iterator[Picture]:
-        """The next N pictures, ``first`` the number of the first of them, for messages; those that are then done."""
-        yield from self._through(0, picture)
+        """The next N pictures, ``first`` the number of the first of them in the video; those that are then done."""
+        yield from self._through(0, self.informed(picture, self._source, first))
+
+    def informed(self, picture: Picture, source: Path | None, first: int) -> Picture:
+        """Pictures of a video from number ``first`` on, with their QPs where the first model is told them."""
+        if source is None or self.restorers[0].traits.channels != "rgb+qp":
+            return picture
+        return with_qps(picture, source, first)
 
     def flush(self) -> Iterator[Picture]:
         """No more pictures: those that were held back."""

@@ -120,7 +120,7 @@ class Pass:
             at = self.stretch.first
             try:
                 for batch in channel:
-                    picture = Picture.from_frames(batch, runner.device)
+                    picture = bench.parts.informed(Picture.from_frames(batch, runner.device), self.source, at)
                     for k in range(len(batch)):
                         frames.put(at, {"frame": picture[k : k + 1].channels(runner.traits.channels)})
                         at += 1

@@ -156,7 +156,7 @@ class Look:
         if context["sweeps"]:
             runner = parts.restorers[0]
             assert isinstance(runner, ExactRunner)
-            channels = 1 if runner.traits.channels == "y" else 3
+            channels = runner.traits.planes
             found["swept"] = {"bytes": runner.disk(1, info.height, info.width), "channels": channels}
         return found
 

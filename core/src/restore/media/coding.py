@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from fractions import Fraction
 from typing import Any, Mapping, Sequence
 
@@ -13,7 +12,9 @@ import numpy as np
 
 from restore.media.encoders import ENCODERS, OutputOptions, encoder_options
 from restore.media.frame import PixelLayout, Plane
+from restore.media.listening import Listening
 from restore.media.pixels import frame_to_planes, planes_to_frame
+from restore.media.quantizers import SliceHeaders
 
 CODECS = {"x264": "h264", "x265": "hevc"}  # our name for the encoder, and that of the codec it writes
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -26,7 +27,6 @@ LADDERS: dict[str, tuple[tuple[int, bool], ...]] = {
     "hm-ldp": (*((5, True), (4, True)) * 3, (5, True), (1, False)),
     "hm-ldp-gop4": ((3, False), (2, False), (3, False), (1, False)),
 }
-_log_lock = threading.Lock()
 _INTRA_OFFSET = -1
 # HM's plain low-delay coding: no B-frames, one I-frame, no look-ahead, and a QP that nothing but the ladder moves.
 _LOW_DELAY = ("bframes=0:ref=4:keyint=-1:scenecut=0:rc-lookahead=0:weightp=0:psy-rd=0:psy-rdoq=0:aq-mode=0:cutree=0"
@@ -134,19 +134,12 @@ class Coding:
 
 def check_options(coding: Coding) -> None:
     """Opens the encoder; ValueError names a parameter that it does not know, which it would pass over in silence."""
-    with _log_lock:
-        level = av.logging.get_level()
-        av.logging.set_level(av.logging.WARNING)
-        av.logging.set_libav_level(av.logging.WARNING)
-        try:
-            with av.logging.Capture() as said:
-                _open(coding, (64, 64), 1).open()
-        except av.error.FFmpegError as error:
-            raise ValueError(f"{coding.codec} does not take the options {dict(coding.options)}: {error}") from error
-        finally:
-            av.logging.set_level(level)
-            av.logging.set_libav_level(av.logging.INFO)
-    complaints = [text.strip().rstrip(".") for _, _, text in said if "option" in text or "Invalid value" in text]
+    try:
+        with Listening(av.logging.WARNING) as said:
+            _open(coding, (64, 64), 1).open()
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{coding.codec} does not take the options {dict(coding.options)}: {error}") from error
+    complaints = [text.strip().rstrip(".") for _, _, text in said.lines if "option" in text or "Invalid value" in text]
     if complaints:
         raise ValueError(f"{coding.codec}: {'; '.join(complaints)}")
 
@@ -157,8 +150,8 @@ def coded_size(height: int, width: int, codec: str) -> tuple[int, int]:
     return max(height + height % 2, least_height), max(width + width % 2, least_width)
 
 
-def recode(frames: Sequence[tuple[Plane, ...]], coding: Coding) -> list[tuple[Plane, ...]]:
-    """Frames coded and decoded again, in memory.
+def recode(frames: Sequence[tuple[Plane, ...]], coding: Coding) -> tuple[list[tuple[Plane, ...]], list[float]]:
+    """Frames coded and decoded again, in memory, and the QP of each.
 
     Args:
         frames: 8-bit planes Y, Cb, Cr in 4:2:0 of one size, in order, at least one. Odd sides and sides that the
@@ -166,7 +159,8 @@ def recode(frames: Sequence[tuple[Plane, ...]], coding: Coding) -> list[tuple[Pl
         coding: how.
 
     Returns:
-        as many frames of the same size, in the same order.
+        as many frames of the same size, in the same order; and as many QPs, see
+        :func:`restore.media.quantizers.frame_qps`.
 
     Raises:
         ValueError: the encoder does not take the options.
@@ -174,6 +168,7 @@ def recode(frames: Sequence[tuple[Plane, ...]], coding: Coding) -> list[tuple[Pl
     height, width = frames[0][0].shape
     size = coded_size(height, width, coding.codec)
     stream = _encode([_padded(planes, size) for planes in frames], size, coding)
+    qps = SliceHeaders(CODECS[coding.codec]).read(stream)
     decoder: Any = av.CodecContext.create(CODECS[coding.codec], "r")
     decoder.thread_count = 1
     decoded = [frame for packet in [*stream, None] for frame in decoder.decode(packet)]
@@ -184,7 +179,7 @@ def recode(frames: Sequence[tuple[Plane, ...]], coding: Coding) -> list[tuple[Pl
     for frame in decoded:
         planes = frame_to_planes(frame)[1]
         out.append(tuple(plane[:h, :w] for plane, (h, w) in zip(planes, shapes, strict=True)))
-    return out
+    return out, [qp for _, qp in sorted(zip([packet.pts for packet in stream], qps, strict=True))]
 
 
 def _padded(planes: tuple[Plane, ...], size: tuple[int, int]) -> tuple[Plane, ...]:

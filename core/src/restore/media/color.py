@@ -33,6 +33,7 @@ from restore.functional.color import (
     studio_to_full,
     ycbcr_to_rgb,
 )
+from restore.functional.quantizer import join_qp
 from restore.functional.resize import resize
 from restore.media.chroma import Subsampling, downsample_chroma, resize_chroma, upsample_chroma
 from restore.media.frame import ColorInfo, Kind, PixelLayout, Plane, VideoFrame
@@ -152,6 +153,7 @@ class Picture:
         subsampling: of chroma, log2 ``(vertical, horizontal)``.
         siting: where chroma samples lie.
         matrix: a key of ``LUMA_WEIGHTS`` for ``yuv``.
+        qp: of each picture, ``(N,)``, 0 to 51 on the scale of H.264 and HEVC, below 0 where nobody knows; or None.
     """
 
     kind: Kind
@@ -160,6 +162,7 @@ class Picture:
     subsampling: Subsampling = (0, 0)
     siting: str = "left"
     matrix: str = "bt709"
+    qp: Tensor | None = None
 
     @classmethod
     def from_frames(
@@ -195,7 +198,8 @@ class Picture:
     def __getitem__(self, which: slice) -> Picture:
         """Some of the N pictures."""
         alpha = None if self.alpha is None else self.alpha[which]
-        return attrs.evolve(self, parts=tuple(p[which] for p in self.parts), alpha=alpha)
+        qp = None if self.qp is None else self.qp[which]
+        return attrs.evolve(self, parts=tuple(p[which] for p in self.parts), alpha=alpha, qp=qp)
 
     @classmethod
     def joined(cls, pictures: Sequence[Picture]) -> Picture:
@@ -205,13 +209,17 @@ class Picture:
             return first
         parts = tuple(torch.cat(column) for column in zip(*(p.parts for p in pictures), strict=True))
         alpha = None if first.alpha is None else torch.cat([p.alpha for p in pictures if p.alpha is not None])
-        return attrs.evolve(first, parts=parts, alpha=alpha)
+        qp = None if first.qp is None else torch.cat([p.qp for p in pictures if p.qp is not None])
+        return attrs.evolve(first, parts=parts, alpha=alpha, qp=qp)
 
     def channels(self, which: Channels) -> Tensor:
-        """``"y"``: studio-range luma ``(N, 1, H, W)``; ``"rgb"``: full-range RGB ``(N, 3, H, W)``. Not clamped.
+        """``"y"``: studio-range luma ``(N, 1, H, W)``; ``"rgb"``: full-range RGB ``(N, 3, H, W)``; ``"rgb+qp"``: with
+        QP / 51 as a fourth. Not clamped.
 
         The luma of YUV is the stored plane, in the file's own matrix; of RGB it is MATLAB's BT.601 luma.
         """
+        if which == "rgb+qp":
+            return join_qp(self.channels("rgb"), self.qp)
         if which == "y":
             return rgb_to_y(self.parts[0]) if self.kind == "rgb" else self.parts[0]
         if self.kind == "rgb":
@@ -228,13 +236,15 @@ class Picture:
         Args:
             which: the channels that ``before`` and ``after`` are.
             before: what :meth:`channels` gave and the model saw, ``(N, C, H, W)``.
-            after: the model's output, ``(N, C, sH, sW)``.
+            after: the model's output, ``(N, C, sH, sW)``; RGB for ``rgb+qp``.
             scale: output pixels per input pixel. At 1 the difference ``after - before`` is added; otherwise luma or RGB
                 is replaced, and chroma and alpha that the model did not make are resized bicubically.
 
         Returns:
             A picture of the same kind, subsampling and siting, of ``after``'s size.
         """
+        if which == "rgb+qp":
+            which, before = "rgb", before[:, :3]
         after, before = after.to(self.parts[0]), before.to(self.parts[0])
         height, width = int(after.shape[-2]), int(after.shape[-1])
         if scale == 1:
@@ -246,7 +256,8 @@ class Picture:
         alpha = self.alpha
         if alpha is not None and scale != 1:
             alpha = resize(alpha, scale, (height, width)).clamp(0, 1)
-        return attrs.evolve(self, parts=parts, alpha=alpha)
+        # What a model made of it was not coded so.
+        return attrs.evolve(self, parts=parts, alpha=alpha, qp=None)
 
     def _changed(self, which: Channels, change: Tensor) -> tuple[Tensor, ...]:
         if self.kind == "rgb":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import attrs
 import av
@@ -94,13 +94,18 @@ def index_video(info: MediaInfo) -> VideoIndex:
         if reader._is_cut_off():
             raise NotIndexed(f"{info.path} is cut off")
         base = reader.time_base
-    first = next((pts for pts, key in found if key), None)
-    # What precedes the first key frame in time could never be shown.
-    shown = sorted((pts, key) for pts, key in found if first is not None and pts >= first)
+    shown = shown_in_order(found)
     pts = tuple(p for p, _ in shown)
     if not pts or len(set(pts)) != len(pts):
         raise NotIndexed(f"{info.path}: frames without a time of their own")
     return VideoIndex(pts, tuple(k for k, (_, key) in enumerate(shown) if key), base)
+
+
+def shown_in_order(packets: Sequence[Any]) -> list[Any]:
+    """Packets, ``(pts, whether a key frame, ...)`` in the order of the file, in the order that they are shown. What
+    precedes the first key frame in time could never be."""
+    first = next((packet[0] for packet in packets if packet[1]), None)
+    return sorted(packet for packet in packets if first is not None and packet[0] >= first)
 
 
 def _packets(reader: VideoReader) -> list[tuple[int, bool]]:

@@ -79,7 +79,7 @@ def _sides(traits: Traits) -> tuple[int, int]:
 def _trace(model: nn.Module, traits: Traits, size: tuple[int, int]) -> fx.Graph:
     parameter = next(model.parameters(), torch.zeros(()))
     frames = 2 * traits.halo.frames + 1 if traits.temporal == "clip" else 1
-    clip = torch.zeros(2, frames, 1 if traits.channels == "y" else 3, *size).to(parameter)
+    clip = torch.zeros(2, frames, traits.planes, *size).to(parameter)
     form, training = _Plain(model), model.training
     quiet = io.StringIO()
     level = logging.root.manager.disable

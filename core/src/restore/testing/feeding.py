@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from restore.contracts import Prediction, Traits
+from restore.functional.quantizer import join_qp
 from restore.functional.seeding import seeded
 from restore.testing.conformance import NotApplicableError, fail
 from restore.testing.sample import Sample, Sizes
 
 BLACK, WHITE = 16 / 255, 235 / 255
+# Of frames that came from a coded video: better and worse ones, and such that nothing is known of.
+_QPS = (37.0, 22.0, -1.0, 45.0)
 
 
 def declared(model: Any) -> Traits:
@@ -40,12 +43,15 @@ def fitted(traits: Traits, shape: Sizes) -> Sizes:
     batch, frames, _, height, width = shape
     multiple = traits.multiple_of
     sides = [-(-max(side, traits.minimum) // multiple) * multiple for side in (height, width)]
-    return (batch, frames, 1 if traits.channels == "y" else 3, *sides)
+    return (batch, frames, traits.planes, *sides)
 
 
 def clip_for(traits: Traits, sample: Sample, shape: Sizes | None = None, seed: int = 0) -> Tensor:
     """A clip that the model takes, in its range."""
     clip = sample.clip(seed, fitted(traits, sample.shape if shape is None else shape))
+    if traits.channels == "rgb+qp":
+        qps = clip.new_tensor([_QPS[t % len(_QPS)] for t in range(clip.shape[1])])
+        return join_qp(clip[:, :, :3], qps.expand(clip.shape[:2]))
     return BLACK + (WHITE - BLACK) * clip if traits.channels == "y" else clip
 
 

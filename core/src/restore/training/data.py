@@ -13,10 +13,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from restore.contracts import Dataset
 from restore.errors import RequestError
+from restore.functional.quantizer import UNKNOWN
 from restore.functional.seeding import seeded
 
-Sample = Tensor | tuple[Tensor, Tensor]
-"""A clean clip, or the observed and the clean one."""
+Sample = Tensor | tuple[Tensor, Tensor, Tensor]
+"""A clean clip; or the observed and the clean one, and the QP of each observed frame, below 0 where nobody knows."""
 
 
 class Samples(TorchDataset[Sample]):
@@ -48,7 +49,8 @@ class Samples(TorchDataset[Sample]):
         index = self.index(k)
         if self.pairs:
             pair = self.dataset.sample_pair(index, seeded(self.seed, 2, k))  # type: ignore[attr-defined]
-            return pair.observed, pair.target
+            qp = pair.qp
+            return pair.observed, pair.target, torch.full((len(pair.observed),), UNKNOWN) if qp is None else qp
         if hasattr(self.dataset, "sample"):
             sample = self.dataset.sample(index, seeded(self.seed, 2, k))
             assert isinstance(sample, Tensor)
@@ -119,7 +121,7 @@ def batches(
 
 
 def _collate(samples: list[Any]) -> Any:
-    clips = [s[-1] if isinstance(s, tuple) else s for s in samples]
+    clips = [s[1] if isinstance(s, tuple) else s for s in samples]
     shapes = {tuple(clip.shape) for clip in clips}
     if len(shapes) > 1:
         raise RequestError(

@@ -103,10 +103,10 @@ class Stepper:
         """The model's answer."""
         session = self.session
         if not new:
-            return full_precision(answer(session.model, pair.observed, pair.operator))
+            return full_precision(answer(session.model, pair.observed, pair.operator, pair.qp))
         check_pair(pair, session.parts.traits)
         with explained(f"{session.parts.component} cannot take the observed {tuple(pair.observed.shape)}"):
-            prediction = full_precision(answer(session.model, pair.observed, pair.operator))
+            prediction = full_precision(answer(session.model, pair.observed, pair.operator, pair.qp))
         check_prediction(prediction, pair)
         return prediction
 
@@ -116,8 +116,8 @@ class Stepper:
             assert degradation is not None
             with explained("the degradation cannot take the clips") if not self._known else contextlib.nullcontext():
                 return degradation(to_channels(clips, traits), step)
-        observed, target = clips
-        return Pair(to_channels(observed, traits), to_channels(target, traits))
+        observed, target, qp = clips
+        return Pair(to_channels(observed, traits), to_channels(target, traits), qp=qp)
 
     def _read(self, values: Tensor, logged: bool) -> list[Reading]:
         """Check what can be read of the losses, and take the step unless the loss jumped."""

@@ -44,7 +44,7 @@ def mean_loss(
     total = 0.0
     for index in range(len(data)):
         pair = _pair(data, index, phase.degradation, step, traits, device)
-        prediction = full_precision(answer(model, pair.observed, pair.operator))
+        prediction = full_precision(answer(model, pair.observed, pair.operator, pair.qp))
         total += sum(t.weight(step) * float(t.loss(prediction, pair, step)) for t in phase.losses)
     return total / max(1, len(data))
 
@@ -55,7 +55,7 @@ def _pair(
     if degradation is None:
         pair = data.pair(index)  # type: ignore[attr-defined]
         observed, target = (to_channels(s.unsqueeze(0).to(device), traits) for s in (pair.observed, pair.target))
-        return Pair(observed, target)
+        return Pair(observed, target, qp=None if pair.qp is None else pair.qp.unsqueeze(0).to(device))
     clean = to_channels(data[index].unsqueeze(0).to(device), traits)
     # Sides that the model's scale does not divide lose their last rows, as in the protocols.
     height, width = (side // traits.scale * traits.scale for side in clean.shape[-2:])

@@ -20,9 +20,10 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from restore import Dataset, Degradation, RequestError, RestoreError, Step
+from restore import Dataset, Degradation, Pair, RequestError, RestoreError, Step
 from restore.catalogue import recipe_document
 from restore.functional.seeding import seeded
+from restore.media.quantizers import TAG
 from restore.modelling import builder
 from restore.plugins import registry
 from restore.progress import Progress
@@ -33,22 +34,25 @@ from torch import Tensor
 _SIDES = ("clean", "observed")
 
 
-def write_clip(path: Path, clip: Tensor) -> None:
-    """A clip ``(T, 3, H, W)`` in [0, 1] as lossless 8-bit RGB (FFV1 in Matroska), complete or not at all."""
+def write_clip(path: Path, clip: Tensor, qp: Tensor | None = None) -> None:
+    """A clip ``(T, 3, H, W)`` in [0, 1] as lossless 8-bit RGB (FFV1 in Matroska), complete or not at all. The QPs that
+    it was coded with before, ``(T,)``, become a tag."""
     part = path.with_suffix(".part.mkv")
     pixels = (clip.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
     with av.open(part, "w") as file:
         stream: Any = file.add_stream("ffv1", rate=25, options={"g": "1"})
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "bgr0"
+        if qp is not None:
+            file.metadata[TAG] = " ".join(f"{value:g}" for value in qp.tolist())
         for frame in pixels:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
         file.mux(stream.encode())
     part.replace(path)
 
 
-def make(clean: Tensor, degradation: Degradation, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Both sides of a clip ``(T, C, H, W)``: the target, and what was observed of it.
+def make(clean: Tensor, degradation: Degradation, generator: torch.Generator) -> Pair:
+    """Both sides of a clip ``(T, C, H, W)``: the target, and what was observed of it, with its QPs.
 
     Raises:
         RequestError: the degradation changes the size or the channels; such pairs cannot be kept as video.
@@ -58,7 +62,7 @@ def make(clean: Tensor, degradation: Degradation, generator: torch.Generator) ->
     pair = degradation(clean.unsqueeze(0), Step(generator=generator))
     if pair.observed.shape != pair.target.shape or pair.target.shape[2] != 3:
         raise RequestError("the pool keeps RGB pairs of one size; this degradation makes others, train on it directly")
-    return pair.target[0], pair.observed[0]
+    return Pair(pair.observed[0], pair.target[0], qp=None if pair.qp is None else pair.qp[0])
 
 
 def fill(folder: Path, entries: list[Any], degradation: Degradation, label: str) -> None:
@@ -69,8 +73,9 @@ def fill(folder: Path, entries: list[Any], degradation: Degradation, label: str)
         for name, clip, generator in entries:
             paths = [folder / side / f"{name}.mkv" for side in _SIDES]
             if not all(path.exists() for path in paths):
-                for path, made in zip(paths, make(clip(), degradation, generator), strict=True):
-                    write_clip(path, made)
+                made = make(clip(), degradation, generator)
+                write_clip(paths[0], made.target)
+                write_clip(paths[1], made.observed, made.qp)
             bar.advance()
 
 

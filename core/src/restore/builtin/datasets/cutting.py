@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Sequence
+from typing import Any, Sequence
 
 import attrs
 import torch
@@ -72,6 +72,13 @@ class Window:
         """A cut clip ``(T, C, h, w)``, mirrored, turned and perhaps backwards."""
         clip = dihedral(clip, self.symmetry)
         return clip.flip(0) if self.reverse else clip
+
+
+def read_qps(dataset: Any, clip: int, window: Window) -> Tensor | None:
+    """The QPs of a window's frames, ``(T,)``, as far as a dataset that is cut knows them: its ``read_qps``."""
+    read = getattr(dataset, "read_qps", None)
+    found: Tensor | None = None if read is None else read(clip, window)
+    return found
 
 
 def segments(frames: int, length: int | None) -> int:

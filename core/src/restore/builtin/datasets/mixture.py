@@ -71,6 +71,10 @@ class _Observed:
     def __getitem__(self, index: int) -> Tensor:
         return self.pairs.pair(index).observed
 
+    def qps(self, index: int) -> Tensor | None:
+        """Of each frame, ``(T,)``; None where nobody knows."""
+        return self.pairs.pair(index).qp
+
 
 class PairMixture(Mixture):
     """A mixture of datasets that all bring both sides."""

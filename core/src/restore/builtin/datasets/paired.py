@@ -8,7 +8,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from restore.builtin.datasets.cutting import Clips, Shape, Window, check_window
+from restore.builtin.datasets.cutting import Clips, Shape, Window, check_window, read_qps
 from restore.contracts import Dataset, Pair
 from restore.errors import RequestError
 
@@ -45,6 +45,10 @@ class _Observed:
 
     def __getitem__(self, index: int) -> Tensor:
         return self.pairs.pair(index).observed
+
+    def qps(self, index: int) -> Tensor | None:
+        """Of each frame, ``(T,)``; None where nobody knows."""
+        return self.pairs.pair(index).qp
 
 
 class Paired(Clips):
@@ -132,7 +136,11 @@ class Paired(Clips):
     def _pair(self, clip: int, window: Window) -> Pair:
         observed = self._other.read(self._order[clip], window)
         grown = {k: getattr(window, k) * self.factor for k in ("top", "left", "height", "width")}
-        return Pair(window.turn(observed), window.turn(self.clean.read(clip, attrs.evolve(window, **grown))))
+        clean = self.clean.read(clip, attrs.evolve(window, **grown))
+        qp = read_qps(self._other, self._order[clip], window)
+        if qp is not None and window.reverse:
+            qp = qp.flip(0)
+        return Pair(window.turn(observed), window.turn(clean), qp=qp)
 
     def _read(self, clip: int, window: Window) -> Tensor:
         return self.clean.read(clip, window)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, Sequence
 
 import attrs
+import torch
 from torch import Tensor
 
 from restore.builtin.datasets.cache import ByteCache
@@ -16,6 +17,7 @@ from restore.errors import MediaError, RequestError
 from restore.media.color import Picture
 from restore.media.frame import VideoFrame
 from restore.media.probe import VIDEO_SUFFIXES, MediaInfo, probe
+from restore.media.quantizers import frame_qps
 
 
 class Videos(Clips):
@@ -62,6 +64,7 @@ class Videos(Clips):
         self.infos = [_checked(p) for p in files]
         names = [p.relative_to(root).with_suffix("").as_posix() if p != root else p.stem for p in files]
         self._indices: dict[int, FrameIndex] = {}
+        self._qps: dict[int, list[float] | None] = {}
         self._cache: ByteCache[VideoFrame] = ByteCache(cache_mb * 2**20)
         shapes = [(self._frames(n, i), i.height, i.width) for n, i in enumerate(self.infos)]
         super().__init__(f"under {root}", names, shapes, length, patch, augment)
@@ -99,6 +102,21 @@ class Videos(Clips):
                     found[frame.index] = frame
         clip_rgb = window_rgb([f for f in found.values() if f is not None], window)
         return clip_rgb[:, :1] if self.channels == "native" and self.infos[clip].layout.kind == "gray" else clip_rgb
+
+    def read_qps(self, clip: int, window: Window) -> Tensor | None:
+        """What the window's frames were coded with, ``(T,)``, not turned; see :func:`frame_qps`."""
+        if clip not in self._qps:
+            self._qps[clip] = frame_qps(self.infos[clip].path)
+        found = self._qps[clip]
+        if found is None or len(found) < window.start + window.frames:
+            return None
+        return torch.tensor(found[window.start : window.start + window.frames])
+
+    def qps(self, index: int) -> Tensor | None:
+        """Of each frame of an entry, ``(T,)``; None where nobody knows."""
+        clip, start = self._segment(index)
+        shape = self._exact(clip)
+        return self.read_qps(clip, Window.whole(shape, start, self.length or shape[0]))
 
 
 def _checked(path: Path) -> MediaInfo:

@@ -52,6 +52,7 @@ class Chain:
 
         ``operator`` is the one that makes observed from target up to the noise that later steps add: the first step's,
         multiplied by later ones that are linear too; None once a step crops, or changes the shape and is not linear.
+        ``qp`` is the last step's.
 
         Raises:
             ValueError: a later step changes its target other than by cropping whole pixels of the chain's target.
@@ -66,12 +67,12 @@ class Chain:
 def _joined(before: Pair, made: Pair, name: str) -> Pair:
     seen, kept = before.observed, made.target
     if kept is seen:
-        return Pair(made.observed, before.target, _product(before, made))
+        return Pair(made.observed, before.target, _product(before, made), made.qp)
     height, width = kept.shape[-2:]
     if kept.shape[:-2] != seen.shape[:-2] or not torch.equal(kept, seen[..., :height, :width]):
         raise ValueError(f"{name} changes the target; in a chain only the first step may do that")
     if kept.shape == seen.shape:
-        return Pair(made.observed, before.target, _product(before, made))
+        return Pair(made.observed, before.target, _product(before, made), made.qp)
     sides = []
     for clean, old, new in zip(before.target.shape[-2:], seen.shape[-2:], (height, width), strict=True):
         if clean * new % old:
@@ -80,7 +81,7 @@ def _joined(before: Pair, made: Pair, name: str) -> Pair:
                 "crop the clean clips to sizes that fit all steps"
             )
         sides.append(clean * new // old)
-    return Pair(made.observed, before.target[..., : sides[0], : sides[1]])
+    return Pair(made.observed, before.target[..., : sides[0], : sides[1]], qp=made.qp)
 
 
 def _product(before: Pair, made: Pair) -> LinearOperator | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from restore.builtin.degradations.chain import is_per_frame, settle
 from restore.builtin.degradations.draw import check_range
 from restore.contracts import Degradation, LinearOperator, Pair, Step
+from restore.functional.quantizer import UNKNOWN
 from restore.operators.base import Operator
 from restore.operators.mixed import Mixed
 
@@ -71,7 +72,7 @@ class Choice:
                     'choose among degradations that give one shape, or leave out every = "sample"'
                 )
         observed, target = (torch.cat([getattr(pair, side) for pair in pairs]) for side in ("observed", "target"))
-        return Pair(observed, target, _joined([pair.operator for pair in pairs]))
+        return Pair(observed, target, _joined([pair.operator for pair in pairs]), joined_qps(pairs))
 
     def _drawn(self, count: int, generator: torch.Generator | None) -> list[Degradation]:
         weights: Sequence[float] = self.weights
@@ -79,6 +80,18 @@ class Choice:
         chances = torch.tensor(weights, dtype=torch.float64, device=device)
         drawn = torch.multinomial(chances, count, replacement=True, generator=generator)
         return [self.among[i] for i in drawn.tolist()]
+
+
+def joined_qps(pairs: Sequence[Pair]) -> Tensor | None:
+    """The QPs of a batch of these pairs, ``(B, T)``; None where nobody knows any."""
+    if all(pair.qp is None for pair in pairs):
+        return None
+    return torch.cat([_qps(pair) for pair in pairs])
+
+
+def _qps(pair: Pair) -> Tensor:
+    shape = pair.observed.shape[:2]
+    return pair.observed.new_full(shape, UNKNOWN, dtype=torch.float32) if pair.qp is None else pair.qp
 
 
 def _joined(operators: Sequence[LinearOperator | None]) -> LinearOperator | None:

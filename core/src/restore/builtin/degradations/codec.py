@@ -77,7 +77,8 @@ class Codec:
 
     @torch.no_grad()
     def __call__(self, clean: Tensor, step: Step) -> Pair:
-        """``(B, T, C, H, W)``, C = 3 (RGB) or 1, to a pair of that shape; the target is the clean clip.
+        """``(B, T, C, H, W)``, C = 3 (RGB) or 1, to a pair of that shape; the target is the clean clip, and
+        ``qp`` what each frame's slices say.
 
         RGB is converted to limited-range YCbCr, chroma sited left; one channel is coded as luma as it stands, so both
         studio-range luma and full-range grey keep their levels. Values are clamped to [0, 1] before and after.
@@ -89,16 +90,17 @@ class Codec:
             raise ValueError(f"codec takes clips of 1 or 3 channels, got {clean.shape[2]}")
         codings = self.codings(clean.shape[0], step.generator)
         coded = [self._recoded(clip, coding) for clip, coding in zip(clean, codings, strict=True)]
-        return Pair(torch.stack(coded), clean)
+        qp = torch.tensor([qps for _, qps in coded], dtype=torch.float32, device=clean.device)
+        return Pair(torch.stack([clip for clip, _ in coded]), clean, qp=qp)
 
-    def _recoded(self, clip: Tensor, coding: Coding) -> Tensor:
+    def _recoded(self, clip: Tensor, coding: Coding) -> tuple[Tensor, list[float]]:
         color = ColorInfo(matrix=self.matrix)
-        frames = recode(_planes(clip.detach().clamp(0, 1), color), coding)
+        frames, qps = recode(_planes(clip.detach().clamp(0, 1), color), coding)
         if clip.shape[1] == 1:
             luma = torch.from_numpy(np.stack([planes[0] for planes in frames]))
-            return luma.unsqueeze(1).to(clip) / 255
+            return luma.unsqueeze(1).to(clip) / 255, qps
         made = Picture.from_frames([_frame(planes, color) for planes in frames], clip.device)
-        return made.channels("rgb").clamp(0, 1).to(clip.dtype)
+        return made.channels("rgb").clamp(0, 1).to(clip.dtype), qps
 
 
 def _low(value: float | Sequence[float]) -> float:

@@ -66,7 +66,8 @@ def smallest(model: Any, sample: Sample) -> None:
 
 
 def _same_shape(clip: Tensor, out: Tensor, found: Traits) -> None:
-    wanted = (*clip.shape[:3], found.scale * clip.shape[3], found.scale * clip.shape[4])
+    channels = 3 if found.channels == "rgb+qp" else clip.shape[2]
+    wanted = (*clip.shape[:2], channels, found.scale * clip.shape[3], found.scale * clip.shape[4])
     if tuple(out.shape) != wanted:
         fail(
             f"{tuple(clip.shape)} became {tuple(out.shape)}, not {tuple(wanted)}",

@@ -21,17 +21,18 @@ class Encoder(nn.Module):
         features: channels.
         blocks: residual blocks.
         stride: pixels of a frame per place of its latent representation, along each side (paper: 4).
+        planes: of a frame; a fourth is how coarsely it was coded.
 
     Raises:
         ValueError: another stride than 4 or 2.
     """
 
-    def __init__(self, features: int, blocks: int, stride: Stride = 4) -> None:
+    def __init__(self, features: int, blocks: int, stride: Stride = 4, planes: int = 3) -> None:
         super().__init__()
         if stride not in (4, 2):
             raise ValueError(f"stride must be 4 or 2, got {stride}")
         self.reduce = nn.Sequential(
-            nn.Conv2d(3, features, 3, stride=2, padding=1),
+            nn.Conv2d(planes, features, 3, stride=2, padding=1),
             nn.LeakyReLU(0.1),
             nn.Conv2d(features, features, 3, stride=stride // 2, padding=1),
             nn.LeakyReLU(0.1),
@@ -43,7 +44,7 @@ class Encoder(nn.Module):
         self.reach = 1 + 2 + stride + 2 * stride * blocks
 
     def forward(self, frames: Tensor) -> Tensor:
-        """``(N, 3, H, W)`` to ``(N, C, H / stride, W / stride)``."""
+        """``(N, planes, H, W)`` to ``(N, C, H / stride, W / stride)``."""
         return self.body(self.reduce(frames))  # type: ignore[no-any-return]
 
     def gates(self, path: str) -> tuple[Gate, ...]:

@@ -8,6 +8,7 @@ from typing import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from restore import Halo, Prediction, Sweep, Traits
+from restore.functional.quantizer import join_qp
 from restore.networks.spynet import translate_spynet
 from restore.pruning import PruneGraph
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from restore_crds.network.autoencoder import Decoder, Encoder, Stride, Upsamplin
 from restore_crds.network.denoising import DenoisingBlock, Propagation, References
 from restore_crds.network.flow import FlowMethod, make_flow
 from restore_crds.network.muna import Alignment, Bias, Fusion, MuNA
+from restore_crds.network.quantizer import Quantizer
 from restore_crds.network.strength import Strength
 
 # Motion that a tile's surroundings make room for, in pixels.
@@ -45,7 +47,11 @@ class CRDS(nn.Module):
         prediction: False predicts zero, so that the residual is the level itself (row A of Table 3).
         upsampling: the decoder's, see :class:`Decoder`.
         stride: pixels of a frame per place of its latent representation, along each side (paper: 4).
-        strength: scale corrections by what :class:`Strength` reads off each frame's surroundings (not in the paper).
+        with_qp: be told the quantizer that each frame was coded with, see
+            :class:`restore_crds.network.quantizer.Quantizer` (not in the paper).
+        assumed_qp: of frames whose quantizer nobody knows; None: 37, and ``strength`` says how far.
+        strength: scale corrections by what :class:`Strength` reads off each frame's surroundings, where its quantizer
+            is not known (not in the paper).
         flow: ``spynet``, as in the paper; ``lucas-kanade``, a method without parameters, see
             :class:`restore_crds.network.flow.LucasKanade`.
         flow_levels, flow_widths: of the flow network, see :class:`restore.networks.spynet.SpyNet`.
@@ -77,6 +83,8 @@ class CRDS(nn.Module):
         prediction: bool = True,
         upsampling: Upsampling = "two-step",
         stride: Stride = 4,
+        with_qp: bool = False,
+        assumed_qp: float | None = None,
         strength: bool = False,
         flow: FlowMethod = "spynet",
         flow_levels: int = 6,
@@ -90,7 +98,8 @@ class CRDS(nn.Module):
         _at_least(0, fusion_blocks=fusion_blocks, propagation_blocks=propagation_blocks)
         self.references, self.stride, self.with_motion = references, stride, False
         self.flow = make_flow(flow, flow_levels, flow_widths, flow_weights)
-        self.encoder = Encoder(features, encoder_blocks, stride)
+        self.quantizer = Quantizer(assumed_qp) if with_qp else None
+        self.encoder = Encoder(features, encoder_blocks, stride, planes=4 if with_qp else 3)
         self.blocks = nn.ModuleList(
             DenoisingBlock(
                 MuNA(features, window, heads, bias, alignment, backend) if prediction else None,
@@ -100,9 +109,10 @@ class CRDS(nn.Module):
             for _ in range(blocks)
         )
         self.decoder = Decoder(features, decoder_blocks, upsampling, stride)
-        self.strength = Strength() if strength else None
+        self.strength = Strength() if strength and assumed_qp is None else None
         attends = prediction and alignment == "muna"
         self.traits = Traits(
+            channels="rgb+qp" if with_qp else "rgb",
             temporal="stream",
             multiple_of=stride,
             minimum=stride * window if attends else stride,
@@ -115,6 +125,7 @@ class CRDS(nn.Module):
 
         Args:
             clip: ``(B, T, 3, H, W)`` RGB in [0, 1]; H and W multiples of the stride, at least windows times the stride.
+                With ``with_qp`` the fourth channel is QP / 51 of each frame, -1 where nobody knows; left out, nobody.
 
         Returns:
             the restored clip; while training, as intermediates, ``clip + D(l^N, l^s)`` for s = N - 1 to 1, each made
@@ -123,6 +134,7 @@ class CRDS(nn.Module):
         Raises:
             ValueError: frames that are too small, or whose sides are no multiples of the stride.
         """
+        clip = self.complete(clip)
         _, levels, motion = self._levels(clip)
         features = {} if motion is None else {"motion": motion}
         inner = Decoded(self, clip, levels[:-1]) if self.training else ()
@@ -138,30 +150,47 @@ class CRDS(nn.Module):
 
     def encode(self, clip: Tensor) -> Tensor:
         """``l^N``, ``(B, T, C, h, w)``."""
-        return self.encoder(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])  # type: ignore[no-any-return]
+        return self.begin(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
+
+    def begin(self, frames: Tensor) -> Tensor:
+        """``l^N`` of ``(N, C, H, W)``."""
+        level: Tensor = self.encoder(frames if self.quantizer is None else self.quantizer(frames))
+        return level
+
+    def complete(self, clip: Tensor) -> Tensor:
+        """The clip with a channel for the quantizer, where the network has one; nobody knows what was left out."""
+        if self.quantizer is None or clip.shape[-3] != 3:
+            return clip
+        return join_qp(clip, None)
 
     def decode(self, clip: Tensor, first: Tensor, level: Tensor) -> Tensor:
         """``clip + D(l^N, l^s)``, ``(B, T, 3, H, W)``."""
         residual = self.correct(clip.flatten(0, 1), first.flatten(0, 1), level.flatten(0, 1))
-        return clip + residual.unflatten(0, clip.shape[:2])
+        return clip[:, :, :3] + residual.unflatten(0, clip.shape[:2])
 
     def correct(self, frames: Tensor, first: Tensor, level: Tensor) -> Tensor:
-        """What is added to ``frames``, ``(N, 3, H, W)``: ``D(l^N, l^s)``, times its strength."""
+        """What is added to ``frames``, ``(N, C, H, W)``: ``D(l^N, l^s)``, times its strength, ``(N, 3, H, W)``."""
         residual: Tensor = self.decoder(first, level)
-        return residual if self.strength is None else self.strength(frames) * residual
+        if self.quantizer is None:
+            return residual if self.strength is None else self.strength(frames) * residual
+        factor = self.quantizer.scale(frames)
+        if self.strength is not None and bool((unknown := self.quantizer.unknown(frames)).any()):
+            factor = torch.where(unknown, factor * self.strength(frames[:, :3]), factor)
+        return factor * residual
 
     def estimate_flow(self, frames: Tensor, others: Tensor) -> Tensor:
         """Optical flow between frames, at the size of their latent representation.
 
         Args:
-            frames, others: ``(N, 3, H, W)``.
+            frames, others: ``(N, C, H, W)``, of which the first three channels count.
 
         Returns:
             ``(N, 2, h, w)`` from the one to the other, x then y, in places of the latent representation.
         """
         with torch.autocast(frames.device.type, enabled=False):  # a short float would be off by a pixel
             kind = next(self.encoder.parameters()).dtype
-            return self.flow(self._reduced(frames.to(kind)), self._reduced(others.to(kind)))  # type: ignore[no-any-return]
+            ours, theirs = (self._reduced(side[:, :3].to(kind)) for side in (frames, others))
+            return self.flow(ours, theirs)  # type: ignore[no-any-return]
 
     def flows(self, clip: Tensor) -> dict[int, Tensor]:
         """Flow from each frame t to t + m, ``(B, T, 2, h, w)`` in places, for every m but 0 that is needed.
@@ -230,7 +259,7 @@ class CRDS(nn.Module):
         Raises:
             ValueError: as :meth:`forward`.
         """
-        flows, levels, _ = self._levels(clip)
+        flows, levels, _ = self._levels(self.complete(clip))
         shape = clip.shape[:2]
         found = {f"flow/{m}": self.stride * flow for m, flow in flows.items()}
         for b, (block, level) in enumerate(zip(self.steps, levels[:-1], strict=True)):
@@ -272,6 +301,10 @@ class CRDS(nn.Module):
         """A file's tensors under this network's names: a flow network under its published ones; a strength that this
         network does without is left out."""
         found = translate_spynet(tensors, "flow.")
+        reduce = found.get("encoder.reduce.0.weight")
+        if self.quantizer is not None and reduce is not None and reduce.shape[1] == 3:
+            # What was learnt without quantizers goes on as if it did not look at them.
+            found = found | {"encoder.reduce.0.weight": torch.cat([reduce, torch.zeros_like(reduce[:, :1])], dim=1)}
         if self.strength is None:
             found = {name: tensor for name, tensor in found.items() if not name.startswith("strength.")}
         return found

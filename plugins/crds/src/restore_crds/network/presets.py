@@ -32,6 +32,8 @@ def small(
     blocks: int = 2,
     alignment: Alignment = "muna",
     prediction: bool = True,
+    with_qp: bool = True,
+    assumed_qp: float | None = None,
     strength: bool = True,
     flow: FlowMethod = "lucas-kanade",
     flow_weights: Path | None = None,
@@ -41,12 +43,14 @@ def small(
     decoder of one step, and flow by Lucas and Kanade's method (or a narrower SpyNet): 367,087 parameters.
 
     Args:
-        references, window, heads, bias, blocks, alignment, prediction, strength, flow, flow_weights, backend: as CRDS
-            has them; published flow weights do not fit the narrower SpyNet, those of this size do.
+        references, window, heads, bias, blocks, alignment, prediction, with_qp, assumed_qp, strength, flow,
+            flow_weights, backend: as CRDS has them; published flow weights do not fit the narrower SpyNet, those of
+            this size do.
     """
     return CRDS(
         references=references, window=window, heads=heads, bias=bias, blocks=blocks, alignment=alignment,
-        prediction=prediction, strength=strength, flow=flow, flow_weights=flow_weights, backend=backend, **SMALL,
+        prediction=prediction, with_qp=with_qp, assumed_qp=assumed_qp, strength=strength, flow=flow,
+        flow_weights=flow_weights, backend=backend, **SMALL,
     )  # fmt: skip
 
 

@@ -37,9 +37,9 @@ class _Begin:
     direction: Direction = "none"
 
     def __call__(self, frames: Sequence[Value | None], state: State | None) -> tuple[Value, State | None]:
-        here = _given(frames[self.reach])["frame"]
+        here = self.model.complete(_given(frames[self.reach])["frame"])
         check_sides(here, self.model.stride, self.model.traits.minimum)
-        value = {"frame": here, "first": (first := self.model.encoder(here)), "level": first}
+        value = {"frame": here, "first": (first := self.model.begin(here)), "level": first}
         there = {m: other["frame"] for m in self.model.motions if (other := frames[self.reach + m]) is not None}
         if there:
             flows = self.model.estimate_flow(torch.cat([here] * len(there)), torch.cat(list(there.values())))
@@ -97,7 +97,8 @@ class _End:
 
     def __call__(self, frames: Sequence[Value | None], state: State | None) -> tuple[Value, State | None]:
         here = _given(frames[0])
-        return {"frame": here["frame"] + self.model.correct(here["frame"], here["first"], here["level"])}, None
+        frame = here["frame"]
+        return {"frame": frame[:, :3] + self.model.correct(frame, here["first"], here["level"])}, None
 
 
 def _given(value: Value | None) -> Value:

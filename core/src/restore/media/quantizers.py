@@ -1,0 +1,132 @@
+"""How coarsely the frames of a video were quantised, as its slice headers say; nothing is decoded."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Iterable
+
+import attrs
+import av
+import torch
+from av.bitstream import BitStreamFilterContext
+
+from restore.errors import RequestError
+from restore.functional.quantizer import MAX_QP, UNKNOWN
+from restore.media.color import Picture
+from restore.media.indexing import shown_in_order
+from restore.media.listening import Listening
+from restore.media.probe import open_container, picture_stream, probe
+
+CODECS = frozenset({"h264", "hevc"})
+# Of videos without loss that were coded before: their metadata may say how.
+TAG = "SOURCE_QP"
+_INITIAL = {"pic_init_qp_minus26", "init_qp_minus26"}
+_SETS = {"pic_parameter_set_id", "pps_pic_parameter_set_id", "slice_pic_parameter_set_id"}
+
+
+class SliceHeaders:
+    """Reads the headers of one stream's packets, in decoding order: libav's ``trace_headers`` spells them out.
+
+    Args:
+        stream: of a container, whose headers may lie outside of its packets; or the name of a codec.
+
+    Raises:
+        ValueError: a codec whose slices have no QP like H.264's.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        name = stream if isinstance(stream, str) else stream.codec_context.name
+        if name not in CODECS:
+            raise ValueError(f"the quantizer of {name} cannot be read; of {' and '.join(sorted(CODECS))} it can")
+        self._initial: dict[int, int] = {}
+        self._set = 0
+        with Listening(av.logging.INFO) as heard:
+            self._filter = BitStreamFilterContext("trace_headers", stream)
+        self._follow(heard.lines)
+
+    def read(self, packets: Iterable[Any]) -> list[float]:
+        """The QP of each packet's frame, 0 to 51, the mean over its slices; -1 where it has none.
+
+        Packets are left as they are.
+        """
+        found = []
+        with Listening(av.logging.INFO) as heard:
+            for packet in packets:
+                heard.lines.clear()
+                copy = av.Packet(bytes(packet))
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                self._filter.filter(copy)
+                slices = self._follow(heard.lines)
+                found.append(min(MAX_QP, max(0.0, sum(slices) / len(slices))) if slices else UNKNOWN)
+        return found
+
+    def _follow(self, lines: list[tuple[int, str, str]]) -> list[float]:
+        """The QP of every slice in what was spelt out."""
+        slices = []
+        for _, _, line in lines:
+            words = line.split()  # position, name, bits, "=", value
+            if len(words) < 5 or words[-2] != "=":
+                continue
+            if words[1] in _SETS:
+                self._set = int(words[-1])
+            elif words[1] in _INITIAL:
+                self._initial[self._set] = 26 + int(words[-1])
+            elif words[1] == "slice_qp_delta":
+                slices.append(float(self._initial.get(self._set, 26) + int(words[-1])))
+        return slices
+
+
+def with_qps(picture: Picture, path: Path, first: int) -> Picture:
+    """Pictures of a video that know their QPs, as far as the file says them.
+
+    Args:
+        picture: N of them.
+        path: the video that they were decoded from.
+        first: number of the first of them in it.
+    """
+    found = _known(path, *_stamp(path))
+    if found is None or len(found) < first + len(picture):
+        return picture
+    return attrs.evolve(picture, qp=torch.tensor(found[first : first + len(picture)]))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=2)
+def _known(path: Path, size: int, changed: int) -> tuple[float, ...] | None:
+    found = frame_qps(path)
+    return None if found is None else tuple(found)
+
+
+def frame_qps(path: str | Path) -> list[float] | None:
+    """The QP of every frame of a video on the scale of H.264 and HEVC, 0 to 51, in the order they are shown: its tag
+    ``SOURCE_QP``, numbers with blanks between, if it has one; else what its slices say.
+
+    Returns:
+        one number a frame, -1 where its packet tells none; None where the stream tells nothing: another codec, or times
+        that do not say which frame a packet is.
+
+    Raises:
+        RequestError: not a video.
+    """
+    info = probe(path)
+    if info.kind != "video":
+        raise RequestError(f"{path} is an image; the frames of a video have a quantizer each")
+    with open_container(info.path) as container:
+        if TAG in container.metadata:
+            return [float(word) for word in container.metadata[TAG].split()]
+        if info.codec not in CODECS or info.interlaced:
+            return None
+        stream = picture_stream(container, info.path)
+        headers = SliceHeaders(stream)
+        found = []
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                if packet.pts is None:
+                    return None
+                found.append((packet.pts, packet.is_keyframe, headers.read([packet])[0]))
+    return [qp for _, _, qp in shown_in_order(found)]

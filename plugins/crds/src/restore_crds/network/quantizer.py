@@ -1,0 +1,49 @@
+"""What the quantizer that a frame was coded with says of its errors. Not in the paper, whose networks are trained for
+one quantizer each."""
+
+from __future__ import annotations
+
+import torch
+from restore.functional.quantizer import MAX_QP
+from torch import Tensor, nn
+
+# Corrections are in units of the quantizer's step at this QP, that of the paper's main tables.
+REFERENCE = 37.0
+
+
+class Quantizer(nn.Module):
+    """Frames with their QP as a fourth channel, ``(N, 4, H, W)``: QP / 51 of H.264 and HEVC, -1 where nobody knows.
+
+    The steps of a quantizer double with every six QP, and no coefficient is off by more than half a step: corrections
+    are scaled so, and good video is left alone, whatever its content. The network sees the QP, too: it tells what
+    coding smoothed from what is smooth, and a frame from a neighbour that was coded better.
+
+    Args:
+        assumed: QP of frames whose own nobody knows; None: 37.
+
+    Raises:
+        ValueError: not from 0 to 51.
+    """
+
+    def __init__(self, assumed: float | None) -> None:
+        super().__init__()
+        if assumed is not None and not 0 <= assumed <= MAX_QP:
+            raise ValueError(f"assumed_qp must be from 0 to {MAX_QP}, got {assumed}")
+        self.assumed = REFERENCE if assumed is None else float(assumed)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """The frames with a QP wherever there was none."""
+        return torch.cat([frames[:, :3], self._known(frames)], dim=1)
+
+    @staticmethod
+    def unknown(frames: Tensor) -> Tensor:
+        """Where nobody knows, bool ``(N, 1, H, W)``."""
+        return frames[:, 3:] < 0
+
+    def scale(self, frames: Tensor) -> Tensor:
+        """The step's size against that at QP 37, ``(N, 1, H, W)``; 1 at most, as frames hold no more than they do."""
+        return torch.exp2((MAX_QP * self._known(frames) - REFERENCE) / 6).clamp(max=1)
+
+    def _known(self, frames: Tensor) -> Tensor:
+        qp = frames[:, 3:]
+        return torch.where(qp < 0, self.assumed / MAX_QP, qp)
