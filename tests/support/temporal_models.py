@@ -112,3 +112,38 @@ class Unchanged(nn.Module):
 
     def forward(self, clip):
         return clip
+
+
+class ToldFrames(nn.Module):
+    """Paints every frame as grey as its QP: black for 0, or where nobody knows; white for 51."""
+
+    def __init__(self):
+        super().__init__()
+        self.traits = Traits(channels="rgb+qp")
+
+    def forward(self, clip):
+        return clip[:, :, 3:].clamp(0, 1).expand(-1, -1, 3, -1, -1)
+
+
+class Told(nn.Module):
+    """The same as a stream, after sweeps in both directions."""
+
+    def __init__(self, passes=BASIC):
+        super().__init__()
+        self.passes, self.traits = passes, Traits(channels="rgb+qp", temporal="stream")
+
+    @property
+    def sweeps(self):
+        def made(direction, reach, last):
+            def sweep(frames, state):
+                here = frames[reach]["frame"]
+                answer = here[:, 3:].clamp(0, 1).expand(-1, 3, -1, -1) if last else here
+                return {"frame": answer}, {"count": here[:, 0, :1, :1]}
+
+            sweep.direction, sweep.reach = direction, reach
+            return sweep
+
+        return tuple(made(d, r, k == len(self.passes) - 1) for k, (d, r) in enumerate(self.passes))
+
+    def forward(self, clip):
+        return run_sweeps(self.sweeps, clip)

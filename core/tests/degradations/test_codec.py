@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from restore.builtin.degradations.chain import Chain
+from restore.builtin.degradations.choice import Choice
 from restore.builtin.degradations.codec import Codec
+from restore.builtin.degradations.noise import GaussianNoise
 from restore.contracts import Step
 from restore.functional.resize import resize
 from restore.media.coding import Coding, _encode, ladder_qps, recode
@@ -50,7 +53,8 @@ def test_the_ladder_reaches_every_frame_it_is_meant_for():
     ladder = (20, 20, -20, 20, 20, 20, -20, 20)
     coding = Coding("x265", qp=30, ladder=ladder, preset="ultrafast")
     wanted = np.array(ladder_qps(30, ladder, len(frames)))
-    coded = recode(frames, coding)
+    coded, qps = recode(frames, coding)
+    assert qps == wanted.tolist()
     errors = np.array([np.square(a[0].astype(float) - b[0]).mean() for a, b in zip(frames, coded, strict=True)])
     packets = [p for p in _encode(frames, (64, 96), coding) if p.size]
     sizes = np.array([p.size for p in sorted(packets, key=lambda p: p.pts)])
@@ -188,3 +192,24 @@ def test_what_is_refused(settings, said):
 def test_two_channels_are_refused():
     with pytest.raises(ValueError, match="1 or 3 channels, got 2"):
         Codec(qp=30)(torch.rand(1, 2, 2, 16, 16), step())
+
+
+def test_pairs_say_what_each_frame_was_coded_with():
+    clip = moving(9).expand(2, -1, -1, -1, -1)
+    pair = Codec("x265", qp=(30, 34), ladder="hm-ldp")(clip, step(4))
+    drawn = [int(row[0]) + 1 for row in pair.qp]
+    assert pair.qp.tolist() == [ladder_qps(qp, "hm-ldp", 9) for qp in drawn]
+    assert drawn[0] != drawn[1]
+
+
+def test_choices_and_chains_keep_what_is_known():
+    clip = moving(3).expand(4, -1, -1, -1, -1)
+    codec, noise = Codec("x265", qp=30, ladder=(1, 2)), GaussianNoise(sigma=0.1)
+    pair = Choice([codec, noise], every="sample")(clip, step(2))
+    known = [row for row in pair.qp.tolist() if row[0] >= 0]
+    assert 0 < len(known) < 4
+    assert all(row == [29, 31, 32] for row in known)
+    assert all(set(row) == {-1.0} for row in pair.qp.tolist() if row[0] < 0)
+    assert Choice([noise], every="sample")(clip, step(1)).qp is None
+    assert Chain([noise, codec])(clip, step(1)).qp.tolist() == [[29, 31, 32]] * 4
+    assert Chain([codec, noise])(clip, step(1)).qp is None

@@ -64,7 +64,7 @@ def test_parameters_of_the_variants(parameters, expected):
 
 
 def test_small_is_small():
-    assert count(small()) == 367_087
+    assert count(small()) == 367_375
 
 
 @pytest.mark.parametrize("make", [tiny, small, lambda: tiny(alignment="flow"), lambda: tiny(prediction=False)])

@@ -140,9 +140,10 @@ def _pair(
     height, width = (side // traits.scale * traits.scale for side in clean.shape[-2:])
     clean = clean[..., :height, :width]
     if observed is not None:
-        qps = getattr(observed, "qps", None) if traits.channels == "rgb+qp" else None
-        qp = None if qps is None else qps(index).unsqueeze(0)
-        pair = Pair(_planes(observed[index].unsqueeze(0), traits), clean, qp=qp)
+        told = getattr(observed, "qps", None) if traits.channels == "rgb+qp" else None
+        qp = None if told is None else told(index)
+        given = _planes(observed[index].unsqueeze(0), traits)
+        pair = Pair(given, clean, qp=None if qp is None else qp.unsqueeze(0))
     elif degradation is not None:
         pair = plain_degradation(degradation)(clean, Step(generator=seeded(0, index)))
     else:
@@ -235,6 +236,12 @@ class FirstFrames:
         """A window of a clip, ``(T, C, h, w)`` in [0, 1]."""
         out: Tensor = self.clips.read(index, window)
         return out
+
+    def qps(self, index: int) -> Tensor | None:
+        """Of each frame, ``(T,)``; None where the dataset knows none."""
+        told = getattr(self.clips, "qps", None)
+        found: Tensor | None = None if told is None else told(index)
+        return None if found is None else found[: self.count]
 
     def __getitem__(self, index: int) -> Tensor:
         """``(T, C, H, W)`` in [0, 1]; what comes later is not read."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from restore.contracts import Dataset, Degradation, Metric, Model, Pair, Prediction, Traits, plain_degradation
 from restore.errors import RequestError, RestoreError
 from restore.evaluation.protocols import Protocol
+from restore.modelling import answer
 
 
 @attrs.frozen
@@ -148,7 +149,7 @@ def _measure(
     def run(clip: Tensor) -> Tensor:
         nonlocal seconds
         start = time.perf_counter()
-        out = restored(model(clip.to(device=device, dtype=torch.float32))).cpu().double()
+        out = restored(answer(model, clip.to(device=device, dtype=torch.float32))).cpu().double()
         seconds += time.perf_counter() - start
         return out
 

@@ -17,7 +17,7 @@ from restore.inference.temporal import TemporalRunner
 from restore.media.color import Picture
 from restore.media.frame import PixelLayout
 from restore.media.probe import MediaInfo, open_container, picture_stream
-from restore.media.quantizers import with_qps
+from restore.media.quantizers import tells_qps, with_qps
 
 
 def refuse_interlaced(info: MediaInfo) -> None:
@@ -162,6 +162,7 @@ class Stages:
         """As :meth:`begin`, for ``frames`` of a video's pictures from number ``first`` on; None: for all."""
         self.reset()
         self.cuts, self._source = [], info.path if info.kind == "video" else None
+        self._say_where_nobody_knows(info)
         for line in self._lines:
             line.count_from(first)
         if not self.late:
@@ -177,6 +178,14 @@ class Stages:
         folder = pick_folder(needed, chosen, beside, what)
         for line in self._lines:
             line.scratch = folder
+
+    def _say_where_nobody_knows(self, info: MediaInfo) -> None:
+        model = self.restorers[0]
+        if info.kind == "video" and model.traits.channels == "rgb+qp" and not tells_qps(info.path):
+            model.warn_once(
+                f"{info.path.name} ({info.codec}) does not say how coarsely its frames were coded: {model.name} goes "
+                "by the pictures alone"
+            )
 
     def reset(self) -> None:
         """Forget whatever is held back."""

@@ -91,6 +91,12 @@ def with_qps(picture: Picture, path: Path, first: int) -> Picture:
     return attrs.evolve(picture, qp=torch.tensor(found[first : first + len(picture)]))
 
 
+def tells_qps(path: Path) -> bool:
+    """Whether a video says what its frames were coded with, any of them."""
+    found = _known(path, *_stamp(path))
+    return found is not None and any(qp >= 0 for qp in found)
+
+
 def _stamp(path: Path) -> tuple[int, int]:
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns

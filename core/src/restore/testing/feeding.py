@@ -15,7 +15,7 @@ from restore.testing.sample import Sample, Sizes
 
 BLACK, WHITE = 16 / 255, 235 / 255
 # Of frames that came from a coded video: better and worse ones, and such that nothing is known of.
-_QPS = (37.0, 22.0, -1.0, 45.0)
+_QPS = (37.0, -1.0, 22.0, 45.0)
 
 
 def declared(model: Any) -> Traits:

@@ -25,6 +25,7 @@ from restore.document import parse, toml
 from restore.evaluation.clips import FirstFrames
 from restore.functional.color import rgb_to_y
 from restore.functional.flow import warp
+from restore.functional.quantizer import join_qp
 from restore.media.motion_vectors import CELL, FrameVectors, motion_vectors
 from restore.modelling import build_model, builder, pick_device
 from restore.plugins import registry
@@ -118,7 +119,8 @@ def look_inside(path: Path, model: Any, frames: int = 16, block: int = -1, margi
     stream = list(motion_vectors(path, frames))
     if len(stream) < 2:
         raise RequestError(f"{path} has one frame; motion needs two")
-    whole = FirstFrames(Videos(path), frames)[0]
+    videos = FirstFrames(Videos(path), frames)
+    whole, qps = videos[0], videos.qps(0)
     if len(whole) != len(stream):
         raise MediaError(f"{path} gives {len(whole)} frames, but vectors of {len(stream)}; convert it first")
     height, width = (side // CELL * CELL for side in whole.shape[-2:])
@@ -127,7 +129,8 @@ def look_inside(path: Path, model: Any, frames: int = 16, block: int = -1, margi
     inner = torch.zeros_like(known)
     inner[:, margin : known.shape[1] - margin, margin : known.shape[2] - margin] = True
     known &= inner
-    found = model.inspect(clip.unsqueeze(0).to(next(model.parameters()).device))
+    given = join_qp(clip, qps) if model.traits.channels == "rgb+qp" else clip
+    found = model.inspect(given.unsqueeze(0).to(next(model.parameters()).device))
     count = sum(key.startswith("residual/") for key in found)
     if not -count <= block < count:
         raise RequestError(f"the network has blocks 0 to {count - 1}, not {block}")

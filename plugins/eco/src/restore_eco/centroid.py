@@ -16,6 +16,7 @@ from restore.builtin.degradations.noise import GaussianNoise
 from restore.builtin.schedules.basic import Constant, SigmoidClip
 from restore.contracts import plain_degradation
 from restore.functional.blend import blend
+from restore.functional.quantizer import join_qp
 from restore.functional.resize import quantize
 from torch import Tensor
 
@@ -62,7 +63,8 @@ class _Taught:
         Raises:
             RestoreError: the teacher's answer has another shape than the target: it undoes something else than D.
         """
-        answer = self.teacher(pair.observed)
+        told = self.teacher.traits.channels == "rgb+qp"
+        answer = self.teacher(join_qp(pair.observed, pair.qp) if told else pair.observed)
         restored = answer.restored if isinstance(answer, Prediction) else answer
         if restored.shape != pair.target.shape:
             raise RestoreError(
@@ -137,7 +139,8 @@ class Centroid(_Taught):
             pair = self._blended(pair, replay, weight, step)
         if self.after is None:
             return pair
-        return Pair(self.after(pair.observed, step).observed, pair.target, pair.operator)
+        spoilt = self.after(pair.observed, step)
+        return Pair(spoilt.observed, pair.target, pair.operator, spoilt.qp)
 
     def _blended(self, real: Pair, replay: Replay, weight: float, step: Step) -> Pair:
         centroid = self.centroid(real)
@@ -150,7 +153,7 @@ class Centroid(_Taught):
             return _drawn(real, synthetic, weight, step.generator)
         # D with the same draw has the same operator, and it commutes with blending.
         observed = blend(real.observed, synthetic.observed, weight)
-        return Pair(observed, blend(real.target, synthetic.target, weight), real.operator)
+        return Pair(observed, blend(real.target, synthetic.target, weight), real.operator, real.qp)
 
 
 def _drawn(real: Pair, synthetic: Pair, weight: float, generator: torch.Generator | None) -> Pair:
@@ -162,7 +165,8 @@ def _drawn(real: Pair, synthetic: Pair, weight: float, generator: torch.Generato
     def chosen(one: Tensor, other: Tensor) -> Tensor:
         return torch.where(take.view(-1, *[1] * (one.ndim - 1)), one, other)
 
-    return Pair(chosen(real.observed, synthetic.observed), chosen(real.target, synthetic.target), real.operator)
+    qp = None if real.qp is None or synthetic.qp is None else chosen(real.qp, synthetic.qp)
+    return Pair(chosen(real.observed, synthetic.observed), chosen(real.target, synthetic.target), real.operator, qp)
 
 
 def noise_free(base: Degradation, teacher: Teacher, teacher_bits: int = 8) -> Centroid:
@@ -218,7 +222,7 @@ class Distill(_Taught):
             RestoreError: the teacher does not undo D.
         """
         pair, _ = self.real(clean, step)
-        return Pair(pair.observed, self.centroid(pair))
+        return Pair(pair.observed, self.centroid(pair), qp=pair.qp)
 
 
 class Residual(_Taught):
@@ -244,4 +248,4 @@ class Residual(_Taught):
         """
         pair, _ = self.real(clean, step)
         missed = pair.target - self.centroid(pair)
-        return Pair(pair.observed, missed.abs() if self.magnitude else (1 + missed) / 2)
+        return Pair(pair.observed, missed.abs() if self.magnitude else (1 + missed) / 2, qp=pair.qp)

@@ -68,6 +68,7 @@ class Paired(Clips):
         patch: side of square patches of the clean side, in pixels; a multiple of the factor.
         augment: random flips, quarter turns and time reversal, of both sides alike.
         ending: what the observed names have at their ends, e.g. ``"x2"`` where ``0001x2`` belongs to ``0001``.
+        with_qp: pairs say what their observed frames were coded with, where that side is videos whose files tell.
 
     Raises:
         RequestError: a name is missing on the observed side, or sizes or numbers of frames do not fit.
@@ -82,8 +83,10 @@ class Paired(Clips):
         patch: int | None = None,
         augment: bool = True,
         ending: str = "",
+        with_qp: bool = True,
     ) -> None:
         check_window(length, patch)
+        self.with_qp = with_qp
         self.clean, other = _whole(clean, "clean"), _whole(observed, "observed")
         names = [self.clean.name(i) for i in range(len(self.clean))]
         there = {other.name(i): i for i in range(len(other))}
@@ -137,7 +140,7 @@ class Paired(Clips):
         observed = self._other.read(self._order[clip], window)
         grown = {k: getattr(window, k) * self.factor for k in ("top", "left", "height", "width")}
         clean = self.clean.read(clip, attrs.evolve(window, **grown))
-        qp = read_qps(self._other, self._order[clip], window)
+        qp = read_qps(self._other, self._order[clip], window) if self.with_qp else None
         if qp is not None and window.reverse:
             qp = qp.flip(0)
         return Pair(window.turn(observed), window.turn(clean), qp=qp)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from restore import weights
-from restore.contracts import Prediction, State, Sweep, Traits, Value
+from restore.contracts import Channels, Prediction, State, Sweep, Temporal, Traits, Value
 from restore.errors import RestoreError
 from restore.functional.sweeping import DIRECTIONS, run_sweeps
 from restore.testing.conformance import NotApplicableError, check, fail
@@ -32,7 +32,7 @@ def traits(model: Any, sample: Sample) -> None:
             value = getattr(value, part)
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             fail(f"traits.{name} is {value!r}", f"make it a whole number of at least {low}")
-    for name, allowed in (("channels", ("rgb", "y")), ("temporal", ("frame", "clip", "stream"))):
+    for name, allowed in (("channels", get_args(Channels)), ("temporal", get_args(Temporal))):
         if getattr(found, name) not in allowed:
             fail(f"traits.{name} is {getattr(found, name)!r}", f"make it one of {', '.join(map(repr, allowed))}")
     if found.temporal == "frame" and found.halo.frames:

@@ -63,17 +63,20 @@ def tiny(
     blocks: int = 4,
     alignment: Alignment = "muna",
     prediction: bool = True,
+    with_qp: bool = False,
+    assumed_qp: float | None = None,
     strength: bool = False,
     backend: Backend = "auto",
 ) -> CRDS:
     """:class:`CRDS` with 16 features and one residual block everywhere.
 
     Args:
-        references, window, heads, bias, blocks, alignment, prediction, strength, backend: as CRDS has them.
+        references, window, heads, bias, blocks, alignment, prediction, with_qp, assumed_qp, strength, backend: as CRDS
+            has them.
     """
     return CRDS(
         references=references, window=window, heads=heads, bias=bias, blocks=blocks, alignment=alignment,
-        prediction=prediction, strength=strength, backend=backend, **TINY,
+        prediction=prediction, with_qp=with_qp, assumed_qp=assumed_qp, strength=strength, backend=backend, **TINY,
     )  # fmt: skip
 
 
