@@ -40,18 +40,20 @@ def blind(model):
     return model
 
 
-def test_corrections_double_with_every_six_qps_up_to_37(clip):
+def test_corrections_double_with_every_six_qps_up_to_37_and_fade_below_28(clip):
     model = blind(stirred(tiny(with_qp=True)).double())
-    at = {qp: correction(model, told(clip, qp, qp, qp)) for qp in (0, 19, 25, 31, 37, 51)}
+    at = {qp: correction(model, told(clip, qp, qp, qp)) for qp in (0, 12, 13, 20, 28, 31, 37, 51)}
     assert at[37].abs().max() > 1e-3
-    for qp, share in ((31, 2), (25, 4), (19, 8), (0, 2 ** (37 / 6))):
+    assert not at[0].any()
+    assert not at[12].any()
+    for qp, share in ((31, 2), (28, 2**1.5), (20, 2 * 2 ** (17 / 6)), (13, 16 * 2**4)):
         torch.testing.assert_close(share * at[qp], at[37], rtol=1e-4, atol=1e-9)
     assert torch.equal(at[51], at[37])
 
 
 def test_each_frame_has_its_own(clip):
     model = blind(stirred(tiny(with_qp=True)).double())
-    mixed, high, low = (correction(model, told(clip, *qps)) for qps in ((37, 25, 37), (37,) * 3, (25,) * 3))
+    mixed, high, low = (correction(model, told(clip, *qps)) for qps in ((37, 29, 37), (37,) * 3, (29,) * 3))
     assert torch.equal(mixed[:, [0, 2]], high[:, [0, 2]])
     assert torch.equal(mixed[:, 1], low[:, 1])
 

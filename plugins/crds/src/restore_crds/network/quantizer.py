@@ -9,14 +9,18 @@ from torch import Tensor, nn
 
 # Corrections are in units of the quantizer's step at this QP, that of the paper's main tables.
 REFERENCE = 37.0
+# Below the first, coding leaves nothing but rounding, which nobody can guess; from the second on, corrections count in
+# full.
+FINE, COARSE = 12.0, 28.0
 
 
 class Quantizer(nn.Module):
     """Frames with their QP as a fourth channel, ``(N, 4, H, W)``: QP / 51 of H.264 and HEVC, -1 where nobody knows.
 
     The steps of a quantizer double with every six QP, and no coefficient is off by more than half a step: corrections
-    are scaled so, and good video is left alone, whatever its content. The network sees the QP, too: it tells what
-    coding smoothed from what is smooth, and a frame from a neighbour that was coded better.
+    are scaled so. What is left by fine steps looks like noise to whoever sees the result alone: between QP 28 and 12
+    corrections fade to nothing. So good video is left alone, whatever its content. The network sees the QP, too: it
+    tells what coding smoothed from what is smooth, and a frame from a neighbour that was coded better.
 
     Args:
         assumed: QP of frames whose own nobody knows; None: 37.
@@ -41,8 +45,11 @@ class Quantizer(nn.Module):
         return frames[:, 3:] < 0
 
     def scale(self, frames: Tensor) -> Tensor:
-        """The step's size against that at QP 37, ``(N, 1, H, W)``; 1 at most, as frames hold no more than they do."""
-        return torch.exp2((MAX_QP * self._known(frames) - REFERENCE) / 6).clamp(max=1)
+        """What corrections are multiplied by, ``(N, 1, H, W)``: the step's size against that at QP 37, but 1 at most,
+        as frames hold no more than they do; times what fading leaves."""
+        qp = MAX_QP * self._known(frames)
+        step = torch.exp2((qp - REFERENCE) / 6).clamp(max=1)
+        return step * ((qp - FINE) / (COARSE - FINE)).clamp(0, 1)
 
     def _known(self, frames: Tensor) -> Tensor:
         qp = frames[:, 3:]
