@@ -208,6 +208,14 @@ def test_models_in_the_engine_are_told(tmp_path, schedule):
     assert [round(51 * value / 255) for value in shown] == wanted
 
 
+@pytest.mark.parametrize(("name", "codec", "said"), [("a.mkv", "ffv1", True), ("b.mkv", "libx264", False)])
+def test_it_is_said_where_a_file_tells_nothing(tmp_path, name, codec, said):
+    runner = Restorer(ToldFrames(), Run(precision="fp32", device="cpu"), "told")
+    job = VideoJob(write(tmp_path / name, codec), tmp_path / "out.mkv", Stages([runner]), OutputOptions("ffv1"))
+    job.run("told")
+    assert any(f"{name} ({codec}) does not say how coarsely" in text for text in runner.warnings) is said
+
+
 def test_an_image_in_the_engine_has_none():
     runner = Restorer(ToldFrames(), Run(precision="fp32", device="cpu"))
     out = Stages([runner])(gray([100, 100]))

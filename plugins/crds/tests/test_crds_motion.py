@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from restore import RequestError
+from restore import RequestError, Traits
 from restore_crds import motion
 from restore_crds.motion import Agreement, look_inside
 from torch import nn
@@ -48,8 +48,12 @@ class Told(nn.Module):
             stride,
         )
 
+    traits = Traits(channels="rgb+qp")
+
     def inspect(self, clip):
-        batch, frames, _, height, width = clip.shape
+        batch, frames, channels, height, width = clip.shape
+        assert channels == 4
+        assert (clip[:, :, 3] > 0).all()  # the stream tells its quantizers too
         field = self.pan.view(2, 1, 1).expand(batch, frames, 2, height // self.stride, width // self.stride)
         rest = torch.rand(batch, frames, 8, height // self.stride, width // self.stride)
         return {
