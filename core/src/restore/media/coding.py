@@ -14,7 +14,7 @@ from restore.media.encoders import ENCODERS, OutputOptions, encoder_options
 from restore.media.frame import PixelLayout, Plane
 from restore.media.listening import Listening
 from restore.media.pixels import frame_to_planes, planes_to_frame
-from restore.media.quantizers import Headers
+from restore.media.quantizers import SliceHeaders
 
 CODECS = {"x264": "h264", "x265": "hevc"}  # our name for the encoder, and that of the codec it writes
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -168,7 +168,7 @@ def recode(frames: Sequence[tuple[Plane, ...]], coding: Coding) -> tuple[list[tu
     height, width = frames[0][0].shape
     size = coded_size(height, width, coding.codec)
     stream = _encode([_padded(planes, size) for planes in frames], size, coding)
-    qps = Headers(CODECS[coding.codec]).read(stream)
+    qps = SliceHeaders(CODECS[coding.codec]).read(stream)
     decoder: Any = av.CodecContext.create(CODECS[coding.codec], "r")
     decoder.thread_count = 1
     decoded = [frame for packet in [*stream, None] for frame in decoder.decode(packet)]

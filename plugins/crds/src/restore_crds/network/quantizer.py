@@ -23,7 +23,7 @@ class Quantizer(nn.Module):
     tells what coding smoothed from what is smooth, and a frame from a neighbour that was coded better.
 
     Args:
-        assumed: QP of frames whose own nobody knows; None: 37.
+        assumed: QP that all frames are taken for, whatever is said of them; None: their own, and 37 where nobody knows.
 
     Raises:
         ValueError: not from 0 to 51.
@@ -33,7 +33,7 @@ class Quantizer(nn.Module):
         super().__init__()
         if assumed is not None and not 0 <= assumed <= MAX_QP:
             raise ValueError(f"assumed_qp must be from 0 to {MAX_QP}, got {assumed}")
-        self.assumed = REFERENCE if assumed is None else float(assumed)
+        self.assumed = assumed
 
     def forward(self, frames: Tensor) -> Tensor:
         """The frames with a QP wherever there was none."""
@@ -53,4 +53,6 @@ class Quantizer(nn.Module):
 
     def _known(self, frames: Tensor) -> Tensor:
         qp = frames[:, 3:]
-        return torch.where(qp < 0, self.assumed / MAX_QP, qp)
+        if self.assumed is not None:
+            return torch.full_like(qp, self.assumed / MAX_QP)
+        return torch.where(qp < 0, REFERENCE / MAX_QP, qp)
