@@ -49,8 +49,9 @@ class CRDS(nn.Module):
         stride: pixels of a frame per place of its latent representation, along each side (paper: 4).
         with_qp: be told the quantizer that each frame was coded with, see
             :class:`restore_crds.network.quantizer.Quantizer` (not in the paper).
-        assumed_qp: QP that all frames are taken for, whatever is said of them, e.g. of a video that was coded well after
-            it had been coded badly; None: their own, and 37 where nobody knows, of which ``strength`` says how much.
+        assumed_qp: QP that all frames are taken for, whatever is said of them, e.g. of a video that was coded well
+            after it had been coded badly; None: their own, and 37 where nobody knows, of which ``strength`` says how
+            much.
         strength: scale corrections by what :class:`Strength` reads off each frame's surroundings, where its quantizer
             is not known (not in the paper).
         flow: ``spynet``, as in the paper; ``lucas-kanade``, a method without parameters, see
