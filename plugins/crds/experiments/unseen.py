@@ -5,7 +5,7 @@ coded by x265 along HM's low-delay ladder at QP 37 and by x264 at CRF 35, on lum
 
 DIR holds ``vid4_crop/{calendar,foliage}`` and ``yuv420/blue_sky_*.mkv``. ``--model`` names the network that the weights
 are of (crds:small); ``--set`` its parameters, e.g. ``--set alignment=flow``. ``--frames N`` takes the first N frames of
-each.
+each; ``--untold`` keeps from the network what quantizers they were coded with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from restore import RequestError, RestoreError
+import attrs
+from restore import Pair, RequestError, RestoreError, Step
 from restore.builtin.datasets.frames import Frames
 from restore.builtin.datasets.videos import Videos
 from restore.builtin.degradations.codec import Codec
@@ -31,6 +32,21 @@ CODINGS = {
     "x265 hm-ldp QP 37": {"codec": "x265", "qp": 37, "ladder": "hm-ldp", "matrix": "bt601"},
     "x264 CRF 35": {"codec": "x264", "crf": 35.0, "matrix": "bt601"},
 }
+
+
+@attrs.frozen
+class Untold:
+    """A degradation whose pairs do not say how they were coded, as those of frames that are found without their stream.
+
+    Attributes:
+        inner: it.
+    """
+
+    inner: Any
+
+    def __call__(self, clean: Any, step: Step) -> Pair:
+        """The same pair, without QPs."""
+        return attrs.evolve(self.inner(clean, step), qp=None)
 
 
 def clips(folder: Path, frames: int | None) -> list[Any]:
@@ -62,6 +78,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     codings = {f"x264 CRF {crf:g}": {"codec": "x264", "crf": crf, "matrix": "bt601"} for crf in options.crf} or CODINGS
     for coding, settings in codings.items():
         degradation: Any = Codec(**settings)  # type: ignore[arg-type]
+        degradation = Untold(degradation) if options.untold else degradation
         for dataset in clips(options.data, options.frames):
             report = evaluate_clips(model, dataset, degradation, CLIP_PROTOCOLS["mfqe"], device=device)
             for result in report.results:
@@ -90,6 +107,7 @@ def main() -> int:
     parser.add_argument("--model", default="crds:small")
     parser.add_argument("--frames", type=int)
     parser.add_argument("--crf", type=float, nargs="+", default=[], help="x264 at these rates instead, good video too")
+    parser.add_argument("--untold", action="store_true", help="keep the quantizers from the network")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, help="write all numbers to this file too")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
