@@ -10,7 +10,7 @@ from restore.builtin.datasets.paired import Paired
 from restore.builtin.datasets.videos import Videos
 from restore.contracts import Traits
 from restore.evaluation.clip_protocols import CLIP_PROTOCOLS
-from restore.evaluation.clips import evaluate_clips
+from restore.evaluation.clips import FirstFrames, evaluate_clips
 from restore.functional.seeding import seeded
 from restore.inference.temporal import restorer_of
 from restore.media.quantizers import TAG
@@ -111,6 +111,11 @@ def test_long_clips_in_pieces_tell_it_too(tmp_path):
     model, data = Shades("frame"), Videos(tmp_path / "observed")
     evaluate_clips(model, Videos(tmp_path / "clean"), None, CLIP_PROTOCOLS["mfqe"], observed=data)
     assert [qp for _, qp in model.seen] == qps
+    for count in (68, 5):
+        model.seen.clear()
+        sides = [FirstFrames(side, count) for side in (Videos(tmp_path / "clean"), data)]
+        evaluate_clips(model, sides[0], None, CLIP_PROTOCOLS["mfqe"], observed=sides[1])
+        assert [qp for _, qp in model.seen] == qps[:count]
 
 
 def test_planes_of_the_model():

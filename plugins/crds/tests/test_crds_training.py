@@ -222,6 +222,16 @@ def test_a_pool_holds_what_was_drawn_bit_for_bit_and_goes_on(tmp_path, monkeypat
     assert len(list(Path("pool/train/observed").glob("*.mkv"))) == 4
 
 
+def test_a_pool_tells_what_its_clips_were_coded_with(tmp_path, monkeypatch):
+    from restore.media.quantizers import frame_qps
+
+    make_pool(tmp_path, monkeypatch, clips=1)
+    told = frame_qps(Path("pool/train/observed/00000.mkv"))
+    assert told[0] == 37  # an I-frame, of QP 40 by x264's ratio of 1.4
+    assert all(37 <= qp <= 42 for qp in told)
+    assert frame_qps(Path("pool/train/clean/00000.mkv")) is None
+
+
 def test_a_pool_refuses_what_video_cannot_hold(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     photographs(Path("photos"))
@@ -250,7 +260,7 @@ def test_pretraining_and_the_stages_run_end_to_end(tmp_path, monkeypatch, restor
     pairs = [s.format(t) for t in ("train", "validation") for s in sides]
     quick = ["data.train.patch=32", "training.keep_every=1", "training.ema=0", "training.log_every=1",
              "training.batch=2", "phases.0.iterations=1", "phases.1.iterations=1"]  # fmt: skip
-    tiny = ["model.use=crds:tiny", *pairs, *quick]
+    tiny = ["model.use=crds:tiny", "model.with_qp=true", *pairs, *quick]
     found = restore(
         "train", "crds:small-frames", "-o", "frames",
         *sets(*tiny, "training.start.weights=ldr/final.safetensors", 'training.start.exclude=["flow", "blocks"]'),
@@ -267,8 +277,14 @@ def test_pretraining_and_the_stages_run_end_to_end(tmp_path, monkeypatch, restor
     after = [read(Path(f"frames/weights/iteration-{k:08d}.safetensors")).tensors for k in (1, 2)]
     encoder = [k for k in pretrained if k.startswith("encoder.")]
     assert encoder
-    assert all(torch.equal(pretrained[k], after[0][k]) for k in encoder)
-    assert not all(torch.equal(pretrained[k], after[1][k]) for k in encoder)
+    # The encoder is given a channel for the quantizer, which counts for nothing until it is no longer frozen.
+    first = "encoder.reduce.0.weight"
+    seen, told = zip(*((tensors[first][:, :3], tensors[first][:, 3]) for tensors in after), strict=True)
+    assert torch.equal(pretrained[first], seen[0])
+    assert not told[0].any()
+    assert told[1].any()
+    assert all(torch.equal(pretrained[k], after[0][k]) for k in encoder if k != first)
+    assert not all(torch.equal(pretrained[k], after[1][k]) for k in encoder if k != first)
     assert not all(torch.equal(pretrained[k], after[0][k]) for k in pretrained if k.startswith("decoder."))
     lines = Path("run/metrics.jsonl").read_text(encoding="utf-8").splitlines()
     logged = [line for line in lines if '"lr"' in line]
@@ -276,7 +292,7 @@ def test_pretraining_and_the_stages_run_end_to_end(tmp_path, monkeypatch, restor
     mixed = [s.format(f"train.datasets.{k}") for k in range(3) for s in sides]
     found = restore(
         "train", "crds:small-strength", "-o", "strength",
-        *sets("model.use=crds:tiny", "model.strength=true", *mixed, *pairs[2:], *quick[1:6],
+        *sets("model.use=crds:tiny", "model.with_qp=true", "model.strength=true", *mixed, *pairs[2:], *quick[1:6],
               *(f"data.train.datasets.{k}.patch=32" for k in range(3)), "training.start.weights=run/final.safetensors"),
     )  # fmt: skip
     assert found.code == 0, found.err

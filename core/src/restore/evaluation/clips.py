@@ -237,6 +237,12 @@ class FirstFrames:
         out: Tensor = self.clips.read(index, window)
         return out
 
+    def read_qps(self, index: int, window: Any) -> Tensor | None:
+        """Of a window's frames, ``(T,)``; None where the dataset knows none."""
+        read = getattr(self.clips, "read_qps", None)
+        found: Tensor | None = None if read is None else read(index, window)
+        return found
+
     def qps(self, index: int) -> Tensor | None:
         """Of each frame, ``(T,)``; None where the dataset knows none."""
         told = getattr(self.clips, "qps", None)
