@@ -260,7 +260,7 @@ class Cells:
         if self._takes("degradation", cell.method, "teacher"):
             scale = self.scale(cell)
             table["teacher"] = {"use": "core:bicubic", "scale": scale} if scale > 1 else {"use": "core:identity"}
-            table["teacher"]["channels"] = self.traits(cell).channels
+            table["teacher"]["channels"] = "y" if self.traits(cell).channels == "y" else "rgb"
         return table
 
     def _loss(self, cell: Cell) -> dict[str, Any]:

@@ -114,6 +114,8 @@ def test_the_fourth_channel():
     wanted = torch.tensor([[1.0, 0.5, -1.0], [0.0, 1.0, -1.0]])
     assert torch.equal(joined[:, :, 3], wanted[:, :, None, None].expand(2, 3, 4, 5))
     assert torch.equal(join_qp(clip, None)[:, :, 3], -torch.ones(2, 3, 4, 5))
+    with pytest.raises(ValueError, match="takes RGB, got clips of 1 channel"):
+        join_qp(clip[:, :, :1], None)
 
 
 def gray(values):

@@ -19,7 +19,12 @@ def join_qp(clip: Tensor, qp: Tensor | None) -> Tensor:
 
     Returns:
         ``(..., T, 4, H, W)``: the fourth channel is QP / 51, or -1.
+
+    Raises:
+        ValueError: another number of channels.
     """
+    if clip.shape[-3] != 3:
+        raise ValueError(f"a model that is told QPs takes RGB, got clips of {clip.shape[-3]} channel(s)")
     plane = clip[..., :1, :, :]
     if qp is None:
         return torch.cat([clip, torch.full_like(plane, UNKNOWN)], dim=-3)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
-from restore.contracts import Channels, Halo, Traits
+from restore.contracts import Halo, Traits
 from restore.functional.resize import resize
 
 
@@ -19,7 +21,7 @@ class BicubicUpscale(nn.Module):
         ValueError: a scale below 1.
     """
 
-    def __init__(self, scale: int = 2, channels: Channels = "rgb") -> None:
+    def __init__(self, scale: int = 2, channels: Literal["rgb", "y"] = "rgb") -> None:
         super().__init__()
         if scale < 1:
             raise ValueError(f"scale must be at least 1, got {scale}")
@@ -37,7 +39,7 @@ class Identity(nn.Module):
         channels: which planes the engine hands over.
     """
 
-    def __init__(self, channels: Channels = "rgb") -> None:
+    def __init__(self, channels: Literal["rgb", "y"] = "rgb") -> None:
         super().__init__()
         self.traits = Traits(channels=channels, transfers=("sdr", "pq", "hlg"))
 
