@@ -40,7 +40,7 @@ def small(
     backend: Backend = "auto",
 ) -> CRDS:
     """:class:`CRDS` with 32 features at half the frames' size, two blocks, one head, windows of 5, shorter trunks, a
-    decoder of one step, and flow by Lucas and Kanade's method (or a narrower SpyNet): 367,087 parameters.
+    decoder of one step, and flow by Lucas and Kanade's method (or a narrower SpyNet): 367,375 parameters.
 
     Args:
         references, window, heads, bias, blocks, alignment, prediction, with_qp, assumed_qp, strength, flow,
