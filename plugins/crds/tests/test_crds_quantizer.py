@@ -70,6 +70,7 @@ def test_of_what_nobody_knows_37_is_assumed_or_what_one_says(clip):
     assert torch.equal(correction(model, unknown), correction(model, told(clip, 37, 37, 37)))
     assert torch.equal(correction(other, unknown), correction(model, told(clip, 25, 25, 25)))
     assert torch.equal(correction(other, told(clip, 40, 12, -1)), correction(other, unknown))
+    assert (model.traits.channels, other.traits.channels) == ("rgb+qp", "rgb")  # who is not asked need not be told
     assert torch.equal(correction(model, clip), correction(model, unknown))  # three channels say nothing
 
 

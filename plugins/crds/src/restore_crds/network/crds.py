@@ -114,7 +114,7 @@ class CRDS(nn.Module):
         self.strength = Strength() if strength and assumed_qp is None else None
         attends = prediction and alignment == "muna"
         self.traits = Traits(
-            channels="rgb+qp" if with_qp else "rgb",
+            channels="rgb+qp" if with_qp and assumed_qp is None else "rgb",
             temporal="stream",
             multiple_of=stride,
             minimum=stride * window if attends else stride,
