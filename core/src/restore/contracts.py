@@ -335,6 +335,8 @@ class Dataset(Protocol):
     - ``sample_pair(index, generator)``: a :class:`Pair` of such pieces, for data that brings the observed side too; its
       target is what ``sample`` gives for the same generator.
     - ``name(index)``: what tables and reports call an entry.
+    - ``qps(index)``: what each frame of an entry was coded with, ``(T,)``, below 0 where nobody knows, or None; for
+      observed sides.
     """
 
     def __len__(self) -> int: ...

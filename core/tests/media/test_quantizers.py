@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from restore.errors import RequestError
+from restore.errors import MediaError, RequestError
 from restore.functional.quantizer import join_qp
 from restore.inference.restorer import Restorer
 from restore.inference.stages import Stages
@@ -73,6 +73,26 @@ def test_ten_bits_have_the_scale_of_eight(tmp_path):
 def test_a_tag_tells_of_videos_without_loss(tmp_path):
     assert frame_qps(write(tmp_path / "plain.mkv", "ffv1")) is None
     assert frame_qps(write(tmp_path / "tagged.mkv", "ffv1", tag="36 45 -1", frames=3)) == [36, 45, -1]
+    assert frame_qps(write(tmp_path / "other.mkv", "ffv1", tag="by hand")) is None
+    # A tag that came along with a copy says nothing of how that was coded.
+    again = write(tmp_path / "again.mkv", *CODINGS["h264.mkv"][:1], CODINGS["h264.mkv"][1].format(26), tag="45 45")
+    assert frame_qps(again) == [26] * FRAMES
+
+
+@pytest.mark.parametrize("container", ["ts", "mkv"])
+def test_of_a_damaged_file_counts_what_can_be_read(tmp_path, container):
+    path = write(tmp_path / f"in.{container}", "libx264", CODINGS["h264.mkv"][1].format(30))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(range(250)) * 12
+    path.write_bytes(data[: len(data) * 3 // 4])
+    found = frame_qps(path)
+    assert 3 <= len(found) <= FRAMES
+    assert found.count(30) >= 3
+    settings = Run(precision="fp32", device="cpu")
+    job = VideoJob(path, tmp_path / "out.mkv", Stages([Restorer(ToldFrames(), settings)]), OutputOptions("ffv1"))
+    with pytest.raises(MediaError, match="breaks at frame"):
+        job.run("told")
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libsvtav1", "libvpx-vp9"])
@@ -139,7 +159,7 @@ def test_pictures_know_their_own(tmp_path):
     seen = picture[1:3].channels("rgb+qp")
     assert torch.equal(seen[:, :3], picture[1:3].channels("rgb"))
     assert torch.allclose(seen[:, 3, 0, 0], torch.tensor([32 / 51, 33 / 51]))
-    assert with_qps(gray([50, 60]), path, 5).qp is None  # more pictures than the file tells of
+    assert with_qps(gray([50, 60]), path, 5).qp.tolist() == [35, -1]  # more pictures than the file tells of
     after = picture.with_channels("rgb+qp", picture.channels("rgb+qp"), picture.channels("rgb") + 0.1)
     assert after.qp is None  # a second model is not told what the first one mended
     assert torch.allclose(after.parts[0] - picture.parts[0], torch.tensor(0.1 * 219 / 255))
@@ -167,6 +187,17 @@ def test_it_is_said_where_a_file_tells_nothing(tmp_path, name, codec, said):
     job = VideoJob(write(tmp_path / name, codec), tmp_path / "out.mkv", Stages([runner]), OutputOptions("ffv1"))
     job.run("told")
     assert any(f"{name} ({codec}) does not say how coarsely" in text for text in runner.warnings) is said
+
+
+def test_a_result_does_not_say_how_its_source_was_coded(tmp_path):
+    source = write(tmp_path / "in.mkv", "ffv1", tag="51 0 51", frames=3)
+    job = VideoJob(
+        source, tmp_path / "out.mkv", Stages([Restorer(ToldFrames(), Run(device="cpu"))]), OutputOptions("ffv1")
+    )
+    job.run("told")
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        assert [round(f.to_ndarray(format="rgb24").mean() / 255) for f in file.decode(video=0)] == [1, 0, 1]
+    assert frame_qps(tmp_path / "out.mkv") is None
 
 
 def test_an_image_in_the_engine_has_none():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterable, Iterator
@@ -57,7 +58,9 @@ class SliceHeaders:
                 heard.lines.clear()
                 copy = av.Packet(bytes(packet))
                 copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
-                self._filter.filter(copy)
+                # Of a damaged packet counts what was spelt out; the decoder says what is wrong with it.
+                with contextlib.suppress(av.error.FFmpegError):
+                    self._filter.filter(copy)
                 slices = self._follow(heard.lines)
                 found.append(min(float(MAX_QP), max(0.0, sum(slices) / len(slices))) if slices else UNKNOWN)
         return found
@@ -84,7 +87,7 @@ def _values(lines: Iterable[tuple[int, str, str]]) -> Iterator[tuple[str, int]]:
 
 
 def with_qps(picture: Picture, path: Path, first: int) -> Picture:
-    """Pictures of a video that know their QPs, as far as the file says them.
+    """Pictures of a video that know their QPs, as far as the file says them; -1 for those behind a break in it.
 
     Args:
         picture: N of them.
@@ -92,9 +95,10 @@ def with_qps(picture: Picture, path: Path, first: int) -> Picture:
         first: number of the first of them in it.
     """
     found = _known(path, *_stamp(path))
-    if found is None or len(found) < first + len(picture):
+    if found is None:
         return picture
-    return attrs.evolve(picture, qp=torch.tensor(found[first : first + len(picture)]))
+    told = found[first : first + len(picture)]
+    return attrs.evolve(picture, qp=torch.tensor([*told, *[UNKNOWN] * (len(picture) - len(told))]))
 
 
 def tells_qps(path: Path) -> bool:
@@ -115,12 +119,12 @@ def _known(path: Path, size: int, changed: int) -> tuple[float, ...] | None:
 
 
 def frame_qps(path: str | Path) -> list[float] | None:
-    """The QP of every frame of a video on the scale of H.264 and HEVC, 0 to 51, in the order they are shown: its tag
-    ``SOURCE_QP``, numbers with blanks between, if it has one; else what its slices say.
+    """The QP of every frame of a video on the scale of H.264 and HEVC, 0 to 51, in the order they are shown: what its
+    slices say; of another codec its tag ``SOURCE_QP``, numbers with blanks between, if it has one.
 
     Returns:
-        one number a frame, -1 where its packet tells none; None where the stream tells nothing: another codec, or times
-        that do not say which frame a packet is.
+        one number a frame, -1 where its packet tells none, as far as the file can be read; None where it tells nothing:
+        another codec, a tag that is no numbers, or times that do not say which frame a packet is.
 
     Raises:
         RequestError: not a video.
@@ -129,16 +133,25 @@ def frame_qps(path: str | Path) -> list[float] | None:
     if info.kind != "video":
         raise RequestError(f"{path} is an image; the frames of a video have a quantizer each")
     with open_container(info.path) as container:
-        if TAG in container.metadata:
-            return [float(word) for word in container.metadata[TAG].split()]
-        if info.codec not in CODECS or info.interlaced:
+        if info.codec not in CODECS:
+            return _tagged(container.metadata.get(TAG, ""))
+        if info.interlaced:
             return None
         stream = picture_stream(container, info.path)
         headers = SliceHeaders(info.codec, stream)
         found = []
-        for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
-                if packet.pts is None:
-                    return None
-                found.append((packet.pts, packet.is_keyframe, headers.read([packet])[0]))
+        # Where a file breaks is said by whoever decodes it, after what came before.
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    if packet.pts is None:
+                        return None
+                    found.append((packet.pts, packet.is_keyframe, headers.read([packet])[0]))
     return [qp for _, _, qp in shown_in_order(found)]
+
+
+def _tagged(words: str) -> list[float] | None:
+    try:
+        return [float(word) for word in words.split()] or None
+    except ValueError:
+        return None

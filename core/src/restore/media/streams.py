@@ -9,10 +9,13 @@ from typing import Any
 import av
 
 from restore.media.probe import disposition, is_cover, libav_name
+from restore.media.quantizers import TAG
 from restore.media.reader import VideoReader
 
 # The muxer writes these itself, or they describe the old coding.
-_STALE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id", "rotate"})
+_STALE = frozenset(
+    {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id", "rotate", TAG.lower()}
+)
 _STALE_STARTS = ("_statistics", "number_of_", "bps", "duration-")
 _MP4_KEYS = frozenset(
     {"title", "artist", "album", "album_artist", "composer", "comment", "genre", "copyright", "date", "year", "track",
